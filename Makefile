@@ -1,0 +1,39 @@
+# Every target sets up .venv at the root first, once.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check lint bench clean
+
+help:
+	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
+	@echo "make test    the whole test suite"
+	@echo "make check   ruff, mypy --strict, the import contract and the tests"
+	@echo "make bench   the benchmarks, each against a peer or a floor"
+	@echo "make clean   remove .venv and out/"
+
+setup: $(READY)
+
+$(READY): constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; hint: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/fedpriv demo --out out/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+clean:
+	rm -rf $(VENV) out

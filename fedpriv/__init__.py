@@ -1,0 +1,3 @@
+"""fedpriv: privacy-first federated learning for hospitals."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The operator: rounds, checkpoints, records, and the Flower side."""

@@ -1,0 +1,1 @@
+"""Who is who: Ed25519 identities, the roster, TLS certificates, signing."""

@@ -1,0 +1,1 @@
+"""The Keras network: layers, weights as one vector, the model digest."""

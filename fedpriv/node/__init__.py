@@ -1,0 +1,1 @@
+"""The hospital: policy, journal, trainer, and the Flower side."""

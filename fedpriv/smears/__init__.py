@@ -1,0 +1,1 @@
+"""Images in: index, decoding, fixed preprocessing, splits, generated smears."""
