@@ -1,0 +1,181 @@
+"""What releases cost: composed (epsilon, delta), noise for a target, and the line about 100 candidates.
+
+Every release is a *Poisson-subsampled Gaussian*: each unit joins a step independently with a known
+probability, the sum of contributions of norm at most C gets Gaussian noise of standard deviation
+``noise_multiplier * C``.
+
+*Formal guarantee*: :func:`composed_epsilon` bounds epsilon at the given delta for the adaptive composition
+of all events, under the **add-or-remove-one-unit** relation (neighbours differ in the presence of one unit;
+the divisor and the number of units are public constants). The privacy loss distribution (PLD) is computed
+pessimistically, so discretisation never lowers the value; Renyi (RDP) is an independent and looser bound
+that checks it.
+
+*Edge cases*: no event, no step or probability 0 costs exactly 0; noise multiplier 0 with a step costs
+infinity.
+
+*Source*: Abadi et al. 2016; Mironov, Talwar and Zhang 2019 (RDP of the sampled Gaussian); Koskela et al.
+2020, Doroshenko et al. 2022 (PLD, "connect the dots"); the implementation is Google's dp_accounting,
+imported on first use (0.8 s).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+_FINEST_INTERVAL = 1e-4
+"""Privacy loss per PLD cell; coarsened to this share of epsilon when epsilon is large, to bound memory."""
+
+_MULTIPLIERS_PER_UNIT = 10_000
+"""Noise multipliers are planned on a grid of 0.0001 and rounded up to it."""
+
+_LARGEST_MULTIPLIER = 100_000
+
+_CURVE_POINTS = 2_000
+"""Epsilons at which the bound on candidates is evaluated; fewer would only make it larger."""
+
+
+class PrivacyEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``steps`` sampled Gaussian releases, one after the other, of the same unit and clip norm.
+
+    ``noise_multiplier`` is the noise's standard deviation over the clip norm, ``sampling_probability`` is
+    that of each unit in each step. Raises ValueError for a number out of range.
+    """
+
+    noise_multiplier: float
+    sampling_probability: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
+            raise ValueError(f"noise_multiplier is {self.noise_multiplier}, must be finite and at least 0")
+        if not 0 <= self.sampling_probability <= 1:
+            raise ValueError(f"sampling_probability is {self.sampling_probability}, must lie in [0, 1]")
+        if self.steps < 0:
+            raise ValueError(f"steps is {self.steps}, must be at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Epsilon:
+    """Two bounds on one composition at one delta: ``pld`` is reported, ``rdp >= pld`` checks it."""
+
+    rdp: float
+    pld: float
+
+
+def composed_epsilon(events: Iterable[PrivacyEvent], delta: float) -> Epsilon:
+    """Epsilon at ``delta`` of all events together, in any order and however adaptively they were chosen.
+
+    Raises ValueError unless 0 < delta < 1.
+    """
+    if not 0 < delta < 1:
+        raise ValueError(f"delta is {delta}, must lie between 0 and 1")
+    releases = _merge(events)
+    if not releases:
+        return Epsilon(rdp=0.0, pld=0.0)
+    if any(event.noise_multiplier == 0 for event in releases):
+        return Epsilon(rdp=math.inf, pld=math.inf)
+    rdp = _renyi_epsilon(releases, delta)
+    return Epsilon(rdp=rdp, pld=float(_loss_distribution(releases, rdp).get_epsilon_for_delta(delta)))
+
+
+def privacy_curve(events: Iterable[PrivacyEvent], epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Delta at each epsilon (float64, ascending, at least 0): the whole trade-off of the composition."""
+    import numpy as np
+
+    releases = _merge(events)
+    if not releases:
+        return np.zeros(len(epsilons))
+    if any(event.noise_multiplier == 0 for event in releases):
+        return np.ones(len(epsilons))
+    coarse = _renyi_epsilon(releases, delta=1e-5)
+    return np.asarray(_loss_distribution(releases, coarse).get_delta_for_epsilon(epsilons), dtype=np.float64)
+
+
+def candidate_success(events: Iterable[PrivacyEvent], candidates: int = 100) -> float:
+    """The most often that an attacker picks the right one of N equally likely candidates, knowing all else.
+
+    min over epsilon of e^epsilon / N + delta(epsilon), never below the guess 1 / N. For each candidate i,
+    P[guess i | i was in] <= e^epsilon P[guess i | none was in] + delta; averaging over i, the middle
+    probabilities sum to at most 1.
+    """
+    import numpy as np
+
+    if candidates < 1:
+        raise ValueError(f"candidates is {candidates}, must be at least 1")
+    epsilons = np.linspace(0.0, math.log(candidates), _CURVE_POINTS)
+    bounds = np.exp(epsilons) / candidates + privacy_curve(events, epsilons)
+    return float(min(1.0, bounds.min()))
+
+
+def noise_multiplier_for(epsilon: float, delta: float, sampling_probability: float, steps: int) -> float:
+    """The smallest multiplier, on a grid of 0.0001, whose PLD epsilon over ``steps`` is at most ``epsilon``.
+
+    Raises ValueError if epsilon is not positive, or so small that no multiplier up to 100,000 meets it.
+    """
+    if not epsilon > 0:
+        raise ValueError(f"epsilon is {epsilon}, must be positive")
+
+    def meets_target(grid_multiplier: int) -> bool:
+        event = PrivacyEvent(grid_multiplier / _MULTIPLIERS_PER_UNIT, sampling_probability, steps)
+        return composed_epsilon([event], delta).pld <= epsilon
+
+    too_little, enough = 0, 1 << 10
+    while not meets_target(enough):
+        too_little, enough = enough, 2 * enough
+        if enough > _LARGEST_MULTIPLIER * _MULTIPLIERS_PER_UNIT:
+            raise ValueError(f"no noise multiplier up to {_LARGEST_MULTIPLIER:g} reaches epsilon {epsilon}")
+    while enough - too_little > 1:
+        middle = (enough + too_little) // 2
+        if meets_target(middle):
+            enough = middle
+        else:
+            too_little = middle
+    return enough / _MULTIPLIERS_PER_UNIT
+
+
+def _merge(events: Iterable[PrivacyEvent]) -> list[PrivacyEvent]:
+    """Add up the steps of equal mechanisms and leave out what touches no unit."""
+    steps: Counter[tuple[float, float]] = Counter()
+    for event in events:
+        if event.steps and event.sampling_probability:
+            steps[event.noise_multiplier, event.sampling_probability] += event.steps
+    return [PrivacyEvent(noise, probability, count) for (noise, probability), count in steps.items()]
+
+
+def _renyi_epsilon(releases: list[PrivacyEvent], delta: float) -> float:
+    import dp_accounting
+    from dp_accounting.rdp import RdpAccountant
+
+    accountant = RdpAccountant()
+    for event in releases:
+        gaussian = dp_accounting.GaussianDpEvent(event.noise_multiplier)
+        sampled = dp_accounting.PoissonSampledDpEvent(event.sampling_probability, gaussian)
+        accountant.compose(sampled, event.steps)
+    return float(accountant.get_epsilon(delta))
+
+
+def _loss_distribution(releases: list[PrivacyEvent], coarse_epsilon: float) -> Any:  # noqa: ANN401
+    """The PLD of the composition, in cells fine against ``coarse_epsilon``."""
+    from dp_accounting.pld import privacy_loss_distribution
+
+    interval = max(_FINEST_INTERVAL, coarse_epsilon * _FINEST_INTERVAL)
+    composed = privacy_loss_distribution.identity(value_discretization_interval=interval)
+    for event in releases:
+        one_step = privacy_loss_distribution.from_gaussian_mechanism(
+            standard_deviation=event.noise_multiplier,
+            sampling_prob=event.sampling_probability,
+            value_discretization_interval=interval,
+        )
+        composed = composed.compose(one_step.self_compose(event.steps))
+    return composed
