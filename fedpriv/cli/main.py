@@ -1,0 +1,88 @@
+"""The ``fedpriv`` command: its nouns, and the one place where an error becomes a line and an exit code.
+
+Exit codes: 0 done; 1 the answer is no (refused, failed, not verified); 2 the input is wrong;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from fedpriv import __version__
+from fedpriv.cli import coordinator, data, demo, keys, model, node, rounds, study
+from fedpriv.errors import FedprivError
+
+INTERRUPTED = 130
+USAGE = 2
+
+app = typer.Typer(
+    name="fedpriv",
+    help="Train one network among hospitals; no patient's data leaves any of them.",
+    epilog="Start here: fedpriv demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.add_typer(keys.app, name="keys")
+app.add_typer(node.app, name="node")
+app.add_typer(coordinator.app, name="coordinator")
+app.command("round")(rounds.run_rounds)
+app.add_typer(study.app, name="study")
+app.add_typer(model.app, name="model")
+app.add_typer(data.app, name="data")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"fedpriv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train one network among hospitals; no patient's data leaves any of them."""
+
+
+def run() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(exit_code_of(sys.argv[1:]))
+
+
+def exit_code_of(arguments: list[str]) -> int:
+    """Run one command line; print an error as one line and a hint; return the exit code."""
+    try:
+        outcome = app(args=arguments, prog_name="fedpriv", standalone_mode=False)
+    except FedprivError as error:
+        return _tell(error.message, error.hint, error.exit_code)
+    except click.UsageError as error:
+        return _tell(error.format_message(), _help_of(error), USAGE)
+    except click.ClickException as error:
+        return _tell(error.format_message(), None, error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _tell("interrupted", None, INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _help_of(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx else "fedpriv"
+    return f"{path} --help"
+
+
+def _tell(message: str, hint: str | None, code: int) -> int:
+    typer.echo(f"error: {message}", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
+    return code

@@ -1,0 +1,117 @@
+"""Live progress of rounds: a panel that redraws on a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING, Self
+
+from fedpriv.coordinator import events
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import RenderableType
+    from rich.live import Live
+
+STAGE_WORDS = {
+    "ADVERTISE": "keys",
+    "SHARE": "shares",
+    "UPLOAD": "training and masked update",
+    "AGREE": "who survived",
+    "UNMASK": "unmasking",
+    "CLOSE": "receipts",
+}
+
+
+def round_line(over: events.RoundOver) -> str:
+    """One line that says how a round ended."""
+    ended = over.ended
+    seconds = sum(ended.seconds.values())
+    if ended.outcome == "failed":
+        return f"round {ended.round}: FAILED after {seconds:.1f} s: {ended.reason}"
+    cost = "no privacy" if over.epsilon is None else f"epsilon so far {over.epsilon:.3f}"
+    lost = "".join(f", without {name} ({why})" for name, why in sorted(ended.lost.items()))
+    return f"round {ended.round}: cohort {' '.join(ended.cohort)}{lost}, {seconds:.1f} s, {cost}"
+
+
+class RoundView(AbstractContextManager["RoundView"]):
+    """Shows events on stderr; use as a context manager and pass `show` as the observer."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._started = time.monotonic()
+        self._began: events.RoundBegan | None = None
+        self._stage = ""
+        self._states: dict[str, str] = {}
+        self._epsilon: float | None = None
+        self._exits = ExitStack()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty() and not self._quiet:
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True)
+            self._live = self._exits.enter_context(
+                Live(console=console, get_renderable=self._panel, refresh_per_second=4, transient=True)
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exits.__exit__(kind, value, traceback)
+
+    def show(self, event: events.Event) -> None:
+        """Take note of ``event`` and show what it means."""
+        match event:
+            case events.RoundBegan():
+                self._began = event
+                self._states = dict.fromkeys(event.hospitals, "invited") | dict.fromkeys(event.absent, "absent")
+            case events.StageBegan(stage=stage, asked=asked):
+                self._stage = STAGE_WORDS[stage.name]
+                self._states |= dict.fromkeys(asked, "asked")
+            case events.HospitalAnswered(name=name):
+                self._states[name] = "answered"
+            case events.HospitalDropped(name=name, reason=reason):
+                self._states[name] = f"out: {reason}"
+                self._print(f"round {event.round}: {name} is out at {STAGE_WORDS[event.stage.name]}: {reason}")
+            case events.RoundOver(epsilon=epsilon):
+                self._epsilon = epsilon
+                self._print(round_line(event))
+
+    def _print(self, line: str) -> None:
+        if self._quiet:
+            return
+        if self._live:
+            self._live.console.print(line, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def _panel(self) -> RenderableType:
+        from rich.table import Table
+
+        if self._began is None:
+            return "waiting for hospitals"
+        began = self._began
+        elapsed = time.monotonic() - self._started
+        left = elapsed / (began.position - 1) * (began.count - began.position + 1) if began.position > 1 else None
+        spent = "-" if self._epsilon is None else f"{self._epsilon:.3f}"
+        table = Table(
+            title=f"round {began.round} ({began.position} of {began.count}): {self._stage}",
+            caption=f"epsilon so far {spent}, {elapsed:.0f} s"
+            + (f", about {left:.0f} s left" if left is not None else ""),
+            title_justify="left",
+            caption_justify="left",
+        )
+        table.add_column("hospital")
+        table.add_column("state")
+        for name, state in sorted(self._states.items()):
+            table.add_row(name, state)
+        return table

@@ -1,0 +1,60 @@
+"""What an operator can watch while rounds run: facts that the coordinator may know, as they happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fedpriv.coordinator.run_folder import RoundEnded
+from fedpriv.secagg.messages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class RoundBegan:
+    """``hospitals`` are online and invited to ``round``; ``position`` of ``count`` in this command."""
+
+    round: int
+    position: int
+    count: int
+    hospitals: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageBegan:
+    """A request of ``stage`` went to each of ``asked``."""
+
+    round: int
+    stage: Stage
+    asked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HospitalAnswered:
+    """``name`` answered ``stage`` with a message that the protocol accepts."""
+
+    round: int
+    stage: Stage
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class HospitalDropped:
+    """``name`` is out of ``round`` from ``stage`` on; ``reason`` is a fixed phrase."""
+
+    round: int
+    stage: Stage
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOver:
+    """The line that was recorded, and epsilon composed over every round charged so far (None: no noise)."""
+
+    ended: RoundEnded
+    epsilon: float | None
+
+
+Event = RoundBegan | StageBegan | HospitalAnswered | HospitalDropped | RoundOver
+Observer = Callable[[Event], None]

@@ -1,0 +1,153 @@
+"""What a run leaves on the coordinator's disk, so that it can be resumed, read and audited.
+
+    runs/<run>/study.toml       what the hospitals approved
+    runs/<run>/rounds.jsonl     append-only: a line when a round starts, a line when it ends
+    runs/<run>/checkpoints/     the model vector before the first and after the last two complete rounds
+    runs/<run>/model/           the model folder that `fedpriv model` and the page read
+
+A round is written as started before any hospital is invited to it, since a hospital refuses a
+round number that it has seen: after a crash the next attempt takes the next number.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpriv import study as studies
+from fedpriv.errors import HomeError
+from fedpriv.secagg.terms import model_digest
+
+KEPT_CHECKPOINTS = 2
+
+
+class RoundStarted(msgspec.Struct, frozen=True, tag_field="event", tag="started", forbid_unknown_fields=True):
+    """Hospitals were about to be invited to ``round``."""
+
+    round: int
+
+
+class RoundEnded(msgspec.Struct, frozen=True, tag_field="event", tag="ended", forbid_unknown_fields=True):
+    """How ``round`` ended. Digests are hex; ``messages`` holds each hospital's signed messages by stage."""
+
+    round: int
+    outcome: Literal["complete", "failed"]
+    cohort: tuple[str, ...]
+    lost: dict[str, str]
+    reason: str
+    model_before: str
+    model_after: str
+    seconds: dict[str, float]
+    messages: dict[str, dict[str, bytes]]
+
+
+_Line = RoundStarted | RoundEnded
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """An existing run on disk."""
+
+    folder: Path
+    study: studies.Study
+
+    @property
+    def run(self) -> bytes:
+        """The run's 16-byte identifier, drawn at random when the run was made."""
+        return bytes.fromhex(self.folder.name.rpartition("-")[2])
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the latest model lies."""
+        return self.folder / "model"
+
+    def lines(self) -> list[_Line]:
+        """Everything recorded so far; a last line cut short by a crash is left out."""
+        path = self.folder / "rounds.jsonl"
+        raw = path.read_bytes() if path.exists() else b""
+        lines: list[_Line] = []
+        for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
+            try:
+                lines.append(msgspec.json.decode(line, type=_Line))
+            except msgspec.DecodeError as error:
+                raise HomeError(
+                    f"{path}, line {number}: {error}", hint="the record was edited; restore it from a backup"
+                ) from None
+        return lines
+
+    def completed(self) -> list[RoundEnded]:
+        """The complete rounds, oldest first."""
+        return [line for line in self.lines() if isinstance(line, RoundEnded) and line.outcome == "complete"]
+
+    def next_round(self) -> int:
+        """The smallest round number that no hospital has seen in this run."""
+        return 1 + max((line.round for line in self.lines()), default=0)
+
+    def append(self, line: _Line) -> None:
+        """Record ``line``, over a last line that a crash cut short, and wait until it is on disk."""
+        path = self.folder / "rounds.jsonl"
+        path.touch()
+        with path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.seek(0, os.SEEK_END)
+            file.write(msgspec.json.encode(line) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def save_checkpoint(self, round_number: int, vector: NDArray[np.float32]) -> None:
+        """Keep ``vector`` as the model after ``round_number`` (0: before the first)."""
+        path = self._checkpoint(round_number)
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.save(file, vector, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        for old in sorted(path.parent.glob("round-*.npy"))[1:-KEPT_CHECKPOINTS]:
+            old.unlink()
+
+    def latest_vector(self) -> NDArray[np.float32]:
+        """The model after the last complete round; HomeError if it is not the one recorded."""
+        complete = self.completed()
+        path = self._checkpoint(complete[-1].round if complete else 0)
+        try:
+            vector: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise HomeError(f"{path}: {error}", hint="restore the run's folder from a backup") from None
+        if complete and model_digest(vector.astype("<f4").tobytes()).hex() != complete[-1].model_after:
+            raise HomeError(
+                f"{path}: not the model that round {complete[-1].round} recorded",
+                hint="restore the run's folder from a backup",
+            )
+        return vector
+
+    def _checkpoint(self, round_number: int) -> Path:
+        return self.folder / "checkpoints" / f"round-{round_number:06d}.npy"
+
+
+def new_run(runs_folder: Path, study: studies.Study, first_vector: NDArray[np.float32]) -> RunFolder:
+    """Make the folder of a run that starts from ``first_vector``."""
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_bytes(16).hex()}"
+    folder = runs_folder / name
+    folder.mkdir(parents=True)
+    run = RunFolder(folder, study)
+    run.save_checkpoint(0, first_vector)
+    (folder / "study.toml").write_text(studies.dump_study(study))
+    return run
+
+
+def open_run(folder: Path) -> RunFolder:
+    """Open an existing run; HomeError if there is none."""
+    path = folder / "study.toml"
+    if not path.exists():
+        raise HomeError(f"{folder}: no run here", hint="runs lie under runs/ in the coordinator's home")
+    return RunFolder(folder, studies.load_study(path))
