@@ -1,0 +1,111 @@
+"""How a hospital gets into the roster: a request file with its public keys, signed by itself.
+
+The signature shows that whoever made the request holds the private key and that no byte was changed on the
+way by somebody who does not. That the request is the hospital's at all is settled by people: the admin
+reads the fingerprint to the operator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fedpriv.errors import IdentityError
+from fedpriv.identity.fingerprint import key_fingerprint
+from fedpriv.identity.keys import Identity, check_link_key, check_name
+from fedpriv.identity.roster import Member, Operator, Roster, parse_signing_key
+from fedpriv.identity.signing import BadSignature, sign, verify
+from fedpriv.toml_files import dump_toml, parse_toml, read_toml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LABEL = b"enrolment request"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A hospital's wish to be enrolled; ``signature`` (64 bytes) is checked whenever one is made."""
+
+    member: Member
+    signature: bytes
+
+    def __post_init__(self) -> None:
+        try:
+            verify(self.member.signing_key, _LABEL, _payload(self.member), self.signature)
+        except BadSignature as error:
+            raise IdentityError(
+                f"the request of {self.member.name} was changed after it was signed",
+                hint=f"ask {self.member.name} to send it again, and compare its fingerprint over the phone",
+            ) from error
+
+    @property
+    def fingerprint(self) -> str:
+        """What the admin reads to the operator over the phone."""
+        return key_fingerprint(self.member.signing_key)
+
+
+class _RequestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    signing_key: str
+    link_key: str
+    signature: str
+
+
+def new_request(identity: Identity) -> Request:
+    """The request of ``identity``; it holds public keys only."""
+    member = Member.of(identity)
+    return Request(member, sign(identity.signing_key, _LABEL, _payload(member)))
+
+
+def dump_request(request: Request) -> str:
+    """``request`` as TOML; parsing it gives an equal request."""
+    member = request.member
+    return dump_toml(
+        _RequestFile(
+            name=member.name,
+            signing_key=member.signing_key.hex(),
+            link_key=member.link_key.decode("ascii"),
+            signature=request.signature.hex(),
+        )
+    )
+
+
+def load_request(path: Path) -> Request:
+    """The request in the file ``path``; IdentityError naming the file and what is wrong."""
+    return _from_file(read_toml(path, _RequestFile, IdentityError), str(path))
+
+
+def parse_request(text: str, source: str) -> Request:
+    """The request in ``text``; ``source`` is the name of the file in messages."""
+    return _from_file(parse_toml(text, source, _RequestFile, IdentityError), source)
+
+
+def collect(federation: str, coordinator: Operator, requests: list[Request]) -> Roster:
+    """The roster of ``federation`` with everybody who asked; IdentityError if two of them conflict."""
+    return Roster(federation, coordinator, tuple(request.member for request in requests))
+
+
+def _from_file(file: _RequestFile, source: str) -> Request:
+    try:
+        member = Member(
+            check_name(file.name),
+            parse_signing_key(file.signing_key),
+            check_link_key(file.link_key.encode()),
+        )
+        return Request(member, _parse_signature(file.signature))
+    except IdentityError as error:
+        raise IdentityError(f"{source}: {error.message}", hint=error.hint) from error
+
+
+def _parse_signature(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise IdentityError("the signature is not written in hexadecimal digits") from error
+
+
+def _payload(member: Member) -> bytes:
+    return msgspec.msgpack.encode((member.name, member.signing_key, member.link_key))
