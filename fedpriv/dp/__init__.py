@@ -1,1 +1,1 @@
-"""Differential privacy, one obligation a module: clipping, sampling, noise, accounting; a step couples them."""
+"""Differential privacy, one obligation a module: clipping, sampling, noise, accounting; coupled by the step."""
