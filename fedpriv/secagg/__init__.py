@@ -1,1 +1,1 @@
-"""The masked sum: ring, masks, shares, messages and the two state machines, without network, clock or disk."""
+"""The masked sum: ring, masks, shares, messages, two state machines; no network, clock or disk."""

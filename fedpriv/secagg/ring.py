@@ -1,0 +1,119 @@
+"""Values on the ring of 64-bit words: fixed point, lanes, headroom.
+
+A hospital's value has ``bits`` bits. The sum of n of them needs at most
+
+    lane_bits >= ceil(log2(n * (2^bits - 1) + 1))
+
+bits, so several values ride in one uint64 word, each in its own lane, and adding words modulo 2^64
+adds all lanes at once without a carry between them (16 bits: 3 lanes of 21 for n <= 32, 2 of 32
+above). Masks cover whole words.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedpriv.secagg.refusal import RefusalCode, RuleBroken
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WORD_BITS = 64
+MIN_VALUE_BITS = 2
+MAX_VALUE_BITS = 32
+
+_ROUNDING_CHUNK = 1 << 18  # values rounded at a time: 2 MiB of float64
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``lanes`` values of ``bits`` bits in each word, ``lane_bits`` apart, the first one lowest."""
+
+    bits: int
+    lanes: int
+    lane_bits: int
+
+    def words(self, count: int) -> int:
+        """How many words hold ``count`` values."""
+        return -(-count // self.lanes)
+
+
+def layout_for(bits: int, hospitals: int) -> Layout:
+    """The densest layout in which the values of ``hospitals`` sum without a carry.
+
+    Raises RuleBroken(UNSAFE_TERMS) for bits outside 2 to 32.
+    """
+    if not MIN_VALUE_BITS <= bits <= MAX_VALUE_BITS:
+        raise RuleBroken(RefusalCode.UNSAFE_TERMS, f"values of {bits} bits")
+    largest_sum = hospitals * (2**bits - 1)
+    lanes = WORD_BITS // largest_sum.bit_length()
+    return Layout(bits=bits, lanes=lanes, lane_bits=WORD_BITS // lanes)
+
+
+def pack(values: NDArray[np.int64], layout: Layout) -> NDArray[np.uint64]:
+    """Pack int64 (d,) values of [0, 2^bits) into uint64 words, shape (ceil(d / lanes),).
+
+    Raises RuleBroken(UPDATE_UNUSABLE) if a value lies outside: it would spill into its neighbour.
+    """
+    if values.dtype != np.int64 or values.ndim != 1:
+        raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, "an update that is not a vector of int64")
+    if values.size and (values.min() < 0 or values.max() >= 2**layout.bits):
+        raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, f"a value outside [0, 2^{layout.bits})")
+    unsigned = values.view(np.uint64)
+    words = np.zeros(layout.words(values.size), dtype=np.uint64)
+    for lane in range(layout.lanes):
+        column = unsigned[lane :: layout.lanes]
+        words[: column.size] |= column << np.uint64(lane * layout.lane_bits)
+    return words
+
+
+def unpack(words: NDArray[np.uint64], count: int, layout: Layout) -> NDArray[np.int64]:
+    """The ``count`` lane values of uint64 ``words``, as int64 (count,)."""
+    mask = np.uint64(2**layout.lane_bits - 1)
+    values = np.empty(count, dtype=np.int64)
+    for lane in range(layout.lanes):
+        column = values[lane :: layout.lanes]
+        column[:] = (words[: column.size] >> np.uint64(lane * layout.lane_bits)) & mask
+    return values
+
+
+def quantise(
+    update: NDArray[np.float32] | NDArray[np.float64], update_range: float, bits: int
+) -> NDArray[np.int64]:
+    """Fixed point with unbiased stochastic rounding: float (d,) in [-range, range] to int64 (d,).
+
+    With h = 2^(bits-1) - 1, the value x becomes floor(x h / range) + h, one more with probability
+    equal to the fraction cut off. Zero becomes exactly h. Arithmetic is float64: in float32 the
+    fraction has too few bits and the rounding is biased above 16 bits. The coin is 32 bits of the
+    operating system's generator for each value, so a probability is off by at most 2^-32.
+
+    Raises RuleBroken(UPDATE_UNUSABLE) for NaN, infinity and anything out of range: never a silent clip.
+    """
+    largest = np.abs(update).max(initial=0.0)
+    if not largest <= update_range:
+        raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, "an update that is not finite or is out of range")
+    half = 2 ** (bits - 1) - 1
+    values = np.empty(update.size, dtype=np.int64)
+    for start in range(0, update.size, _ROUNDING_CHUNK):
+        scaled = update[start : start + _ROUNDING_CHUNK].astype(np.float64) * (half / update_range)
+        floor = np.floor(scaled)
+        coins = np.frombuffer(os.urandom(4 * scaled.size), dtype=np.uint32)
+        floor += coins < np.ldexp(scaled - floor, 32)
+        np.clip(floor, -half, half, out=floor)  # range * h / range may exceed h by one float64 rounding
+        values[start : start + scaled.size] = floor
+        values[start : start + scaled.size] += half
+    return values
+
+
+def dequantise_sum(
+    total: NDArray[np.int64], hospitals: int, update_range: float, bits: int
+) -> NDArray[np.float64]:
+    """The sum of ``hospitals`` quantised updates back in units of the update, float64 (d,)."""
+    half = 2 ** (bits - 1) - 1
+    centred = (total - hospitals * half).astype(np.float64)
+    centred *= update_range / half
+    return centred
