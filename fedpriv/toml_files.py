@@ -47,7 +47,7 @@ def parse_toml(text: str, source: str, kind: type[T], error: type[InputError]) -
 
 def dump_toml(value: msgspec.Struct) -> str:
     """``value`` as TOML text; keys that are None are left out."""
-    return tomli_w.dumps(_without_none(msgspec.to_builtins(value)))
+    return tomli_w.dumps(_without_none(msgspec.to_builtins(value)), multiline_strings=True)
 
 
 def write_new_file(path: Path, text: str, error: type[InputError]) -> None:
@@ -72,12 +72,13 @@ def _in_words(message: str) -> str:
     """The library's message with the place in front: ``[training] rounds: expected `int` >= 1``."""
     place = _PLACE.fullmatch(message)
     what, path = (place["what"], place["path"] or "") if place else (message, "")
-    section, _, key = path.rpartition(".")
+    section, _, key = path.removesuffix("[...]").rpartition(".")
     if field := _FIELD.fullmatch(what):
         section, key = path, field["key"]
-        what = "unknown key" if field["what"].startswith("contains") else "missing"
-        if not section and key:
+        what = "unknown" if field["what"].startswith("contains") else "missing"
+        if not section:
             return f"{what} section or key: {key}"
+        what = f"{what} key"
     where = f"[{section}] {key}" if section else f"[{key}]" if key else ""
     return f"{where}: {_lower_first(what)}" if where else _lower_first(what)
 

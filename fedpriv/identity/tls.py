@@ -63,11 +63,17 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerCertificate:
-    """The certificate of the coordinator's address and its private key, both in PEM."""
+class ServerCredentials:
+    """The certificate of the coordinator's address and its private key, both in PEM, and who signed it."""
 
+    authority: Authority
     certificate_pem: bytes
     key_pem: bytes = field(repr=False)
+
+
+def new_server_credentials(name: str, hosts: Sequence[str]) -> ServerCredentials:
+    """A fresh authority called after ``name``, and a server certificate for ``hosts`` signed by it."""
+    return issue_server_credentials(new_authority(name), hosts)
 
 
 def new_authority(name: str) -> Authority:
@@ -80,8 +86,8 @@ def new_authority(name: str) -> Authority:
     return Authority(builder.sign(key, SHA256()), key)
 
 
-def issue_server_certificate(authority: Authority, hosts: Sequence[str]) -> ServerCertificate:
-    """A certificate with a fresh key for ``hosts``, each a host name or an IP address.
+def issue_server_credentials(authority: Authority, hosts: Sequence[str]) -> ServerCredentials:
+    """A server certificate with a fresh key for ``hosts``, each a host name or an IP address.
 
     IdentityError if there is no host, or one is neither.
     """
@@ -98,24 +104,25 @@ def issue_server_certificate(authority: Authority, hosts: Sequence[str]) -> Serv
     builder = builder.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
     )
-    return ServerCertificate(builder.sign(authority.key, SHA256()).public_bytes(Encoding.PEM), _to_pem(key))
+    certificate = builder.sign(authority.key, SHA256())
+    return ServerCredentials(authority, certificate.public_bytes(Encoding.PEM), _to_pem(key))
 
 
-def save_tls(authority: Authority, server: ServerCertificate, folder: Path) -> None:
+def save(credentials: ServerCredentials, folder: Path) -> None:
     """Write ca.crt, ca.key, server.crt and server.key to the new ``folder`` (0700, files 0600)."""
     write_private_folder(
         folder,
         {
-            CA_CERTIFICATE_FILE: authority.certificate_pem.encode(),
-            CA_KEY_FILE: _to_pem(authority.key),
-            SERVER_CERTIFICATE_FILE: server.certificate_pem,
-            SERVER_KEY_FILE: server.key_pem,
+            CA_CERTIFICATE_FILE: credentials.authority.certificate_pem.encode(),
+            CA_KEY_FILE: _to_pem(credentials.authority.key),
+            SERVER_CERTIFICATE_FILE: credentials.certificate_pem,
+            SERVER_KEY_FILE: credentials.key_pem,
         },
     )
 
 
 def load_authority(folder: Path) -> Authority:
-    """The authority that ``save_tls`` wrote; IdentityError if it is missing, broken or open to others."""
+    """The authority that ``save`` wrote; IdentityError if it is missing, broken or open to others."""
     certificate_pem = read_private_file(folder / CA_CERTIFICATE_FILE)
     key_pem = read_private_file(folder / CA_KEY_FILE)
     try:
