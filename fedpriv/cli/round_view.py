@@ -7,6 +7,8 @@ import time
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Self
 
+import typer
+
 from fedpriv.coordinator import events
 
 if TYPE_CHECKING:
@@ -73,7 +75,9 @@ class RoundView(AbstractContextManager["RoundView"]):
         match event:
             case events.RoundBegan():
                 self._began = event
-                self._states = dict.fromkeys(event.hospitals, "invited") | dict.fromkeys(event.absent, "absent")
+                self._states = dict.fromkeys(event.hospitals, "invited") | dict.fromkeys(
+                    event.absent, "absent"
+                )
             case events.StageBegan(stage=stage, asked=asked):
                 self._stage = STAGE_WORDS[stage.name]
                 self._states |= dict.fromkeys(asked, "asked")
@@ -81,7 +85,9 @@ class RoundView(AbstractContextManager["RoundView"]):
                 self._states[name] = "answered"
             case events.HospitalDropped(name=name, reason=reason):
                 self._states[name] = f"out: {reason}"
-                self._print(f"round {event.round}: {name} is out at {STAGE_WORDS[event.stage.name]}: {reason}")
+                self._print(
+                    f"round {event.round}: {name} is out at {STAGE_WORDS[event.stage.name]}: {reason}"
+                )
             case events.RoundOver(epsilon=epsilon):
                 self._epsilon = epsilon
                 self._print(round_line(event))
@@ -92,7 +98,7 @@ class RoundView(AbstractContextManager["RoundView"]):
         if self._live:
             self._live.console.print(line, highlight=False)
         else:
-            print(line, file=sys.stderr, flush=True)
+            typer.echo(line, err=True)
 
     def _panel(self) -> RenderableType:
         from rich.table import Table
@@ -101,7 +107,11 @@ class RoundView(AbstractContextManager["RoundView"]):
             return "waiting for hospitals"
         began = self._began
         elapsed = time.monotonic() - self._started
-        left = elapsed / (began.position - 1) * (began.count - began.position + 1) if began.position > 1 else None
+        left = (
+            elapsed / (began.position - 1) * (began.count - began.position + 1)
+            if began.position > 1
+            else None
+        )
         spent = "-" if self._epsilon is None else f"{self._epsilon:.3f}"
         table = Table(
             title=f"round {began.round} ({began.position} of {began.count}): {self._stage}",

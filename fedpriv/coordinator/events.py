@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fedpriv.coordinator.run_folder import RoundEnded
-from fedpriv.secagg.messages import Stage
+if TYPE_CHECKING:
+    from fedpriv.coordinator.run_folder import RoundEnded
+    from fedpriv.secagg.messages import Stage
 
 
 @dataclass(frozen=True, slots=True)

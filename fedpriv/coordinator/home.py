@@ -1,44 +1,51 @@
 """The coordinator's home folder: ``coordinator.toml``, its keys, the roster, Flower's state and the runs.
 
-    coordinator.toml        addresses and deadlines
-    identity/               the operator's Ed25519 key and the TLS keys (0600)
-    roster.toml             who the hospitals are
-    flower/                 the SuperLink's state and log
-    runs/<run>/             what each run leaves (see `fedpriv.coordinator.run_folder`)
+coordinator.toml        addresses and deadlines
+identity/  tls/         the operator's keys, and those of its TLS certificate (0600)
+roster.toml             who the hospitals are
+flower/                 the SuperLink's state and log
+runs/<run>/             what each run leaves (see `fedpriv.coordinator.run_folder`)
 """
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-import tomli_w
 
 from fedpriv.errors import HomeError
-from fedpriv.identity import keys, roster, tls
+from fedpriv.identity import keys, tls
+from fedpriv.identity.roster import Operator, Roster, load_roster
+from fedpriv.toml_files import dump_toml, read_toml, write_new_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONFIG = "coordinator.toml"
-Address = Annotated[str, msgspec.Meta(pattern=r"^[^\s:/]+:[0-9]{1,5}$")]
+LOOPBACK = "127.0.0.1"
+_LARGEST_PORT = 65_535
+
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 
 class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the coordinator listens: only ``fleet`` is public, the other two must stay on loopback."""
+    """Where the coordinator listens, each HOST:PORT.
 
-    fleet: Address
-    hosts: tuple[str, ...]
-    serverappio: Address
-    control: Address
+    Only ``fleet`` is for the hospitals. Flower asks no login at ``serverappio`` and ``control``, so they
+    must stay on 127.0.0.1.
+    """
+
+    fleet: str
+    serverappio: str
+    control: str
 
 
 class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a hospital may take, in seconds, before the round goes on without it.
 
-    ``join_s`` to come online before a round, ``answer_s`` for a short message,
-    ``training_s`` for the stage in which it trains.
+    ``join_s`` to come online before a round, ``answer_s`` for a short message, ``training_s`` for the
+    stage in which it trains.
     """
 
     join_s: Seconds = 60.0
@@ -49,7 +56,6 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of ``coordinator.toml``."""
 
-    name: str
     listen: Listen
     deadlines: Deadlines = Deadlines()
 
@@ -67,6 +73,11 @@ class CoordinatorHome:
         return self.folder / "identity"
 
     @property
+    def tls_folder(self) -> Path:
+        """The certificate authority and the server's certificate."""
+        return self.folder / "tls"
+
+    @property
     def flower_folder(self) -> Path:
         """The SuperLink's state."""
         return self.folder / "flower"
@@ -81,79 +92,82 @@ class CoordinatorHome:
         """One folder a run."""
         return self.folder / "runs"
 
-    def roster(self) -> roster.Roster:
-        """Read the roster; HomeError says how to make one."""
+    def identity(self) -> keys.Identity:
+        """The operator's keys."""
+        return keys.load(self.identity_folder)
+
+    def operator(self) -> Operator:
+        """The coordinator's own entry in a roster."""
+        identity = self.identity()
+        authority = tls.load_authority(self.tls_folder)
+        return Operator(identity.name, identity.signing_public_key, authority.certificate_pem)
+
+    def roster(self) -> Roster:
+        """The roster; HomeError says how to make one, or that it names another coordinator."""
         if not self.roster_path.exists():
             raise HomeError(
                 f"{self.roster_path}: no roster yet",
-                hint="fedpriv keys enrol REQUEST... collects the hospitals' requests into one",
+                hint="`fedpriv keys enrol` collects the hospitals' requests into one",
             )
-        return roster.load_roster(self.roster_path)
-
-
-def init_home(folder: Path, *, name: str, fleet: str, hosts: tuple[str, ...]) -> CoordinatorHome:
-    """Make a home with fresh keys and a TLS certificate for ``hosts``; refuse one that exists.
-
-    The ports beside the fleet's (one below, one above) serve the loopback-only APIs of Flower.
-    """
-    if (folder / CONFIG).exists():
-        raise HomeError(f"{folder / CONFIG}: there is a coordinator here already", hint="choose another --home")
-    port = _port(fleet)
-    config = _checked(
-        msgspec.to_builtins(
-            Config(
-                name=name,
-                listen=Listen(
-                    fleet=fleet,
-                    hosts=hosts,
-                    serverappio=f"127.0.0.1:{port - 1}",
-                    control=f"127.0.0.1:{port + 1}",
-                ),
+        roster = load_roster(self.roster_path)
+        if roster.coordinator != self.operator():
+            raise HomeError(
+                f"{self.roster_path} names another coordinator, {roster.coordinator.name}",
+                hint="enrol the hospitals with this coordinator's keys, or use the home it was made for",
             )
-        ),
-        folder / CONFIG,
-    )
-    keys.save(keys.new_identity(name), folder / "identity")
-    tls.save(tls.new_server_credentials(name, hosts), folder / "identity")
-    (folder / CONFIG).write_text(tomli_w.dumps(msgspec.to_builtins(config)))
-    return CoordinatorHome(folder, config)
+        return roster
+
+
+def init_home(
+    folder: Path, *, name: str, hosts: tuple[str, ...], listen: Listen, deadlines: Deadlines
+) -> CoordinatorHome:
+    """Make a home with fresh keys and a TLS certificate for ``hosts``; refuse one that exists."""
+    path = folder / CONFIG
+    config = _checked(Config(listen, deadlines), str(path))
+    if path.exists():
+        raise HomeError(f"{path}: there is a coordinator already", hint="choose another --home")
+    home = CoordinatorHome(folder, config)
+    identity, credentials = keys.new_identity(name), tls.new_server_credentials(name, hosts)
+    keys.save(identity, home.identity_folder)
+    tls.save(credentials, home.tls_folder)
+    write_new_file(path, dump_toml(config), HomeError)
+    return home
 
 
 def open_home(folder: Path) -> CoordinatorHome:
     """Open an existing home; HomeError says what is missing or wrong."""
     path = folder / CONFIG
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         raise HomeError(
-            f"{path}: no coordinator here", hint="fedpriv coordinator init --home DIR, or name the right --home"
-        ) from None
-    try:
-        return CoordinatorHome(folder, _checked(tomllib.loads(text), path))
-    except tomllib.TOMLDecodeError as error:
-        raise HomeError(f"{path}: not TOML: {error}", hint="mend the line or make the home anew") from None
+            f"{path}: no coordinator here", hint="`fedpriv coordinator init`, or name the right --home"
+        )
+    return CoordinatorHome(folder, _checked(read_toml(path, Config, HomeError), str(path)))
 
 
-def _checked(document: object, path: Path) -> Config:
-    try:
-        config = msgspec.convert(document, Config)
-    except msgspec.ValidationError as error:
-        raise HomeError(f"{path}: {error}", hint="see the example in coordinator/") from None
-    for key in ("serverappio", "control"):
-        address: str = getattr(config.listen, key)
-        if not address.startswith("127.0.0.1:"):
+def neighbours(fleet: str) -> Listen:
+    """Listen at ``fleet`` for the hospitals and on the ports beside it, on loopback, for the operator."""
+    port = _port(fleet, "--listen")
+    return Listen(fleet=fleet, serverappio=f"{LOOPBACK}:{port - 1}", control=f"{LOOPBACK}:{port + 1}")
+
+
+def _checked(config: Config, source: str) -> Config:
+    listen = config.listen
+    ports = [_port(address, source) for address in (listen.fleet, listen.serverappio, listen.control)]
+    if len(set(ports)) < len(ports):
+        raise HomeError(f"{source}: [listen] uses a port twice: {', '.join(map(str, sorted(ports)))}")
+    for key, address in (("serverappio", listen.serverappio), ("control", listen.control)):
+        if not address.startswith(f"{LOOPBACK}:"):
             raise HomeError(
-                f"{path}: listen.{key} = {address!r} must stay on 127.0.0.1: Flower asks no login there",
-                hint=f"set it to 127.0.0.1:{_port(address)}",
+                f"{source}: [listen] {key} = {address!r}: Flower asks no login there",
+                hint=f"it must stay on {LOOPBACK}",
             )
     return config
 
 
-def _port(address: str) -> int:
-    try:
-        port = int(address.rpartition(":")[2])
-    except ValueError:
-        port = 0
-    if not 1 < port < 65_535:  # noqa: PLR2004 - the range of ports, less one on each side for the neighbours
-        raise HomeError(f"{address!r} is no HOST:PORT with a port from 2 to 65534", hint="for example 0.0.0.0:9092")
-    return port
+def _port(address: str, source: str) -> int:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 1 < int(port) < _LARGEST_PORT:
+        raise HomeError(
+            f"{source}: {address!r} is no HOST:PORT with a port from 2 to 65534", hint="such as 0.0.0.0:9092"
+        )
+    return int(port)

@@ -15,16 +15,19 @@ import os
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from fedpriv import study as studies
 from fedpriv.errors import HomeError
 from fedpriv.secagg.terms import model_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 KEPT_CHECKPOINTS = 2
 
