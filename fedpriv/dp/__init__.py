@@ -1,1 +1,1 @@
-"""Differential privacy, one obligation a module: clipping, sampling, noise, accounting; coupled by the step."""
+"""Differential privacy, one obligation a module: clipping, sampling, noise, accounting; a step couples."""
