@@ -1,0 +1,79 @@
+"""What a hospital's journal can hold: one kind of row for each thing that must not be forgotten.
+
+    approve   an admin approved a study
+    reserve   budget was charged, before any gradient was computed
+    release   a masked vector left, paid for by the reservation of the same run and round
+    refuse    the hospital said no
+    sign      the digest of the one answer given at a stage of a round
+    close     the coordinator's countersigned receipt of a round
+
+Rows stay at the hospital. ``run`` is 16 bytes, digests are 32 bytes (SHA-256).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from fedpriv.dp.accounting import PrivacyEvent  # noqa: TC001 - msgspec reads annotations at run time
+
+
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower):
+    """Base of every row's content."""
+
+
+class Approve(Event, frozen=True):
+    """An admin approved the study with this digest."""
+
+    study_name: str
+    study_digest: bytes
+
+
+class Reserve(Event, frozen=True):
+    """``charge`` was added to what ``dataset`` has spent per ``unit`` ("image" or "patient")."""
+
+    run: bytes
+    round: int
+    study_digest: bytes
+    dataset: str
+    unit: str
+    charge: PrivacyEvent
+
+
+class Release(Event, frozen=True):
+    """The masked vector with this digest was handed over to be sent."""
+
+    run: bytes
+    round: int
+    vector_digest: bytes
+
+
+class Refuse(Event, frozen=True):
+    """A request was refused; ``reason`` is for the admin and is never sent."""
+
+    run: bytes
+    round: int
+    stage: int
+    code: int
+    reason: str
+
+
+class Sign(Event, frozen=True):
+    """The answer with this digest was given at ``stage``; there is never another."""
+
+    run: bytes
+    round: int
+    stage: int
+    answer_digest: bytes
+
+
+class Close(Event, frozen=True):
+    """The round ended; ``receipt`` is the coordinator's signed message as it came."""
+
+    run: bytes
+    round: int
+    receipt: bytes
+
+
+AnyEvent: TypeAlias = Approve | Reserve | Release | Refuse | Sign | Close

@@ -1,0 +1,271 @@
+"""A hospital's append-only record: what it approved, spent, sent, refused and signed.
+
+On disk: ``journal.sqlite`` (WAL, synchronous=FULL), ``journal.head`` and ``journal.lock``. A row is on the
+disk before the call that made it returns. The head file names the last row outside of the database, so a
+deleted last row or an old copy of the database is found; an old copy of both is found through the receipts,
+whose heads the coordinator countersigned (``known_heads``).
+
+Two of the protocol's promises live here because only here they outlive a crash: the round number of a run
+only grows, and at each stage of a round at most one answer is ever given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from fedpriv.errors import HomeError, JournalCorrupt
+from fedpriv.node.chain import Row, StoredRow, genesis, seal, verify_chain
+from fedpriv.node.events import AnyEvent, Sign
+from fedpriv.secagg.refusal import RefusalCode, RuleBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from fedpriv.identity.keys import Identity
+
+DATABASE_FILE = "journal.sqlite"
+HEAD_FILE = "journal.head"
+LOCK_FILE = "journal.lock"
+
+_SCHEMA = """
+CREATE TABLE rows (
+    sequence    INTEGER PRIMARY KEY,
+    unix_time_s INTEGER NOT NULL,
+    event       BLOB NOT NULL,
+    signature   BLOB NOT NULL
+) STRICT;
+-- Guards against accidents; whoever drops them is found out by the chain.
+CREATE TRIGGER rows_are_never_updated BEFORE UPDATE ON rows
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER rows_are_never_deleted BEFORE DELETE ON rows
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+"""
+_SELECT = "SELECT sequence, unix_time_s, event, signature FROM rows ORDER BY sequence"
+_INSERT = "INSERT INTO rows VALUES (?, ?, ?, ?)"
+
+
+class Journal:
+    """The one writer of a journal; safe to use from several threads of its process."""
+
+    def __init__(self, folder: Path, identity: Identity) -> None:
+        """Open the journal in ``folder``, or begin it, and verify it.
+
+        HomeError if another process writes it, JournalCorrupt if it does not verify.
+        """
+        self._folder = folder
+        self._identity = identity
+        self._thread_lock = threading.RLock()
+        with contextlib.ExitStack() as undo:
+            self._lock_descriptor = _lock(folder / LOCK_FILE)
+            undo.callback(os.close, self._lock_descriptor)
+            _begin_if_new(folder, identity.signing_public_key)
+            rows = read_journal(folder, identity.signing_public_key)
+            self._connection = sqlite3.connect(
+                folder / DATABASE_FILE, isolation_level=None, check_same_thread=False
+            )
+            undo.callback(self._connection.close)
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._rows: list[Row] = []
+            self._answers: dict[tuple[bytes, int, int], bytes] = {}
+            self._last_rounds: dict[bytes, int] = {}
+            for row in rows:
+                self._remember(row)
+            _write_head(folder, len(rows), self.head)
+            undo.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process write."""
+        with self._thread_lock:
+            self._connection.close()
+            os.close(self._lock_descriptor)
+
+    @property
+    def head(self) -> bytes:
+        """The digest (32 bytes) of the last row; it stands for the whole journal."""
+        return self._rows[-1].digest if self._rows else genesis(self._identity.signing_public_key)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Every row, oldest first."""
+        with self._thread_lock:
+            return tuple(self._rows)
+
+    def append(self, event: AnyEvent) -> Row:
+        """Add a row; when this returns it is on the disk. HomeError if it cannot be written."""
+        with self._thread_lock:
+            stored, row = seal(
+                self._identity.signing_key, self.head, len(self._rows) + 1, int(time.time()), event
+            )
+            try:
+                self._connection.execute(_INSERT, stored)
+            except sqlite3.Error as error:
+                raise HomeError(f"{self._folder / DATABASE_FILE} cannot be written: {error}") from error
+            self._remember(row)
+            _write_head(self._folder, row.sequence, row.digest)
+            return row
+
+    def last_round(self, run: bytes) -> int:
+        """The highest round of ``run`` that was answered; 0 if none was."""
+        return self._last_rounds.get(run, 0)
+
+    def answer_digest(self, run: bytes, round_number: int, stage: int) -> bytes | None:
+        """The digest of the answer given at this stage, if one was."""
+        return self._answers.get((run, round_number, stage))
+
+    def record_answer(self, run: bytes, round_number: int, stage: int, digest: bytes) -> None:
+        """Allow the answer with this 32-byte digest to leave; call before it is sent.
+
+        The same digest again is allowed again. Raises RuleBroken for another answer at the same stage
+        (REPEATED_DIFFERENTLY) or for a round before the last one (ROUND_REPLAYED).
+        """
+        with self._thread_lock:
+            given = self.answer_digest(run, round_number, stage)
+            if given == digest:
+                return
+            if given is not None:
+                raise RuleBroken(
+                    RefusalCode.REPEATED_DIFFERENTLY,
+                    f"round {round_number}, stage {stage}: another answer was given already",
+                )
+            if round_number < self.last_round(run):
+                raise RuleBroken(
+                    RefusalCode.ROUND_REPLAYED,
+                    f"round {round_number} is not after round {self.last_round(run)} of this run",
+                )
+            self.append(Sign(run, round_number, stage, digest))
+
+    def _remember(self, row: Row) -> None:
+        self._rows.append(row)
+        if isinstance(row.event, Sign):
+            event = row.event
+            self._answers[event.run, event.round, event.stage] = event.answer_digest
+            self._last_rounds[event.run] = max(event.round, self.last_round(event.run))
+
+
+def read_journal(folder: Path, public_key: bytes, known_heads: Collection[bytes] = ()) -> list[Row]:
+    """Every row of the journal in ``folder``, verified; also while a node writes to it.
+
+    ``known_heads``: digests (32 bytes) that others hold receipts for; each must be in the chain.
+    JournalCorrupt names the row and why; HomeError if there is no journal.
+    """
+    if not (folder / HEAD_FILE).exists() and not (folder / DATABASE_FILE).exists():
+        raise HomeError(f"{folder} has no journal yet", hint="`fedpriv node approve` begins it")
+    sequence, head = _read_head(folder / HEAD_FILE)  # before the rows: a writer may add some in between
+    rows = verify_chain(_stored_rows(folder / DATABASE_FILE), public_key)
+    digests = [genesis(public_key), *(row.digest for row in rows)]
+    if sequence >= len(digests):
+        raise JournalCorrupt(
+            f"journal row {len(digests)} is missing: {HEAD_FILE} names row {sequence} as the last one",
+            hint="rows were deleted at the end, or an old copy of the database was restored",
+        )
+    if digests[sequence] != head:
+        raise JournalCorrupt(
+            f"journal row {sequence} is not the one that {HEAD_FILE} names",
+            hint="the head file was changed, or rows were replaced by others of the same identity",
+        )
+    for known in known_heads:
+        if known not in digests:
+            raise JournalCorrupt(
+                f"journal row {len(rows)} is the last, but a receipt names the head {known.hex()[:16]}",
+                hint="an old copy of the journal was restored",
+            )
+    return rows
+
+
+def _stored_rows(path: Path) -> Iterator[StoredRow]:
+    """The rows as they lie in the database; JournalCorrupt if it is none."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            found = connection.execute(_SELECT).fetchall()
+        yield from msgspec.convert(found, list[StoredRow])
+    except (sqlite3.Error, msgspec.ValidationError, OverflowError) as error:
+        raise JournalCorrupt(
+            f"{path} is no journal, or a damaged one: {error}",
+            hint="restore the folder from its newest backup; never start with an empty journal",
+        ) from error
+
+
+def _lock(path: Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HomeError(f"{path} cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise HomeError(
+            f"another process is writing the journal in {path.parent}",
+            hint="stop the running `fedpriv node start` first",
+        ) from error
+    return descriptor
+
+
+def _begin_if_new(folder: Path, public_key: bytes) -> None:
+    """Make an empty journal where there is none. A head beyond row 0 without a database is no such place."""
+    database, head_file = folder / DATABASE_FILE, folder / HEAD_FILE
+    if database.exists() or (head_file.exists() and _read_head(head_file)[0] > 0):
+        return
+    _write_head(folder, 0, genesis(public_key))
+    # Built under another name: a crash leaves no database that is half a journal.
+    draft = folder / f".{DATABASE_FILE}.new"
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with contextlib.closing(sqlite3.connect(draft)) as connection:
+        connection.executescript(_SCHEMA)
+        connection.execute("PRAGMA journal_mode = WAL")
+    draft.rename(database)
+    _sync_folder(folder)
+
+
+def _read_head(path: Path) -> tuple[int, bytes]:
+    try:
+        sequence, digest = path.read_text(encoding="ascii").split()
+        return int(sequence), bytes.fromhex(digest)
+    except (OSError, ValueError) as error:
+        raise JournalCorrupt(
+            f"{path} is missing or unreadable; it must name the journal's last row",
+            hint="restore the folder from its newest backup",
+        ) from error
+
+
+def _write_head(folder: Path, sequence: int, digest: bytes) -> None:
+    draft = folder / f".{HEAD_FILE}.new"
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{sequence} {digest.hex()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / HEAD_FILE)
+        _sync_folder(folder)
+    except OSError as error:
+        raise HomeError(f"{folder / HEAD_FILE} cannot be written: {error.strerror}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
