@@ -1,0 +1,420 @@
+"""The coordinator's side of the link: one Flower run without code, and messages under our own deadlines.
+
+flwr's grid sleeps for seconds, retries without end and waits up to two hours for a reply that was announced
+but never pushed. Here every call is bounded, and a reply is fetched piece by piece beside all the others:
+one hospital that dies in the middle of its upload delays nobody.
+What is relied on of flwr is no documented API; tests/node/test_flower_contract.py names every piece.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import time
+import zipfile
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self, cast
+
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # flwr reads it once, when it is first imported
+os.environ["GRPC_VERBOSITY"] = "NONE"  # what gRPC would print is raised as an error, too
+
+import grpc
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+from flwr.common import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common.constant import Status
+from flwr.common.retry_invoker import RetryInvoker, exponential
+from flwr.proto.appio_pb2 import PullAppMessagesRequest
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+)
+from flwr.proto.control_pb2_grpc import ControlStub
+from flwr.proto.fab_pb2 import Fab
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
+from flwr.proto.run_pb2 import RunStatus, UpdateRunStatusRequest
+from flwr.server.grid.grpc_grid import GrpcGrid
+from flwr.supercore.constant import NodeStatus
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+
+from fedpriv.errors import RoundFailed, Unreachable
+from fedpriv.secagg.messages import Envelope, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from flwr.proto.message_pb2 import Message as MessageProto
+    from flwr.proto.message_pb2 import ObjectTree
+    from flwr.proto.node_pb2 import NodeInfo
+
+MESSAGE_TYPE = "query.fedpriv"
+
+_CALL_TIMEOUT_S = 60.0
+_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.1
+# A hospital that reconnects is away for at most 4 s: it is asked again that long before it counts as lost.
+_SENDS, _RESEND_PAUSE_S = 4, 2.0
+_LARGEST_REPLY_BYTES = 1 << 30
+_CONTROL_PATIENCE_S, _CONTROL_RETRY_S = 15.0, 0.5  # a SuperLink needs some 5 s to come back
+
+_log = logging.getLogger(__name__)
+
+_PYPROJECT = """\
+[project]
+name = "fedpriv"
+version = "1.0.0"
+
+[tool.flwr.app]
+publisher = "fedpriv"
+
+[tool.flwr.app.components]
+serverapp = "none:none"
+clientapp = "none:none"
+"""
+_README = (
+    "This bundle holds no code. Hospitals run what is installed on their own machines, never a bundle.\n"
+)
+
+
+class LossReason(StrEnum):
+    """Why there is no reply."""
+
+    DEADLINE = "did not answer in time"
+    OFFLINE = "is not connected"
+    MALFORMED = "sent something that is no reply"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """In place of a reply: the hospital is out of this stage."""
+
+    reason: LossReason
+
+
+class FlowerLink:
+    """A run on a SuperLink of this machine, from construction to ``close``, or as a context.
+
+    ``root_certificate`` is the PEM of the authority of the SuperLink's certificate; ``hospitals`` maps each
+    name to its P-384 public key as one OpenSSH line, straight from the roster: it alone decides which node
+    is which hospital. One link at a time: a run that a killed process left behind is ended first.
+    Unreachable if the SuperLink does not answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        control_address: str,
+        serverappio_address: str,
+        root_certificate: bytes,
+        hospitals: Mapping[str, bytes],
+    ) -> None:
+        _silence_flwr()
+        self._name_of = {_to_pem(line): name for name, line in hospitals.items()}
+        self._control = _Control(control_address, root_certificate)
+        registered = {node.public_key for node in self._control.nodes()}
+        for key in self._name_of.keys() - registered:
+            self._control.register(key)
+        self._node_of = {self._name_of[node.public_key]: node.node_id for node in self._nodes()}
+        for run_id in self._control.unfinished_runs():
+            self._control.stop_run(run_id)
+        self._run_id = self._control.start_run()
+        self._grid = _Grid(serverappio_address)
+        self._grid.claim(self._run_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def online(self) -> set[str]:
+        """The hospitals that are connected; one that was killed leaves the set within 60 s."""
+        nodes = self._nodes()
+        return {self._name_of[node.public_key] for node in nodes if node.status == NodeStatus.ONLINE}
+
+    def ask(
+        self, requests: Mapping[str, Envelope], deadline_s: float
+    ) -> Iterator[tuple[str, Envelope | Lost]]:
+        """Send each hospital its request; yield each one's reply or loss as soon as it is known.
+
+        Ends when every hospital was yielded once, about ``deadline_s`` seconds from now at the latest. Only a
+        reply of the hospital's own node to this very message counts. A SuperLink that is away is waited for.
+        RoundFailed if somebody else ended the run.
+        """
+        exchange = _Exchange(self._grid, self._node_of, requests, time.monotonic() + deadline_s)
+        pause_s = _FIRST_POLL_S
+        while not exchange.finished:
+            try:
+                for name, answer in exchange.advance():
+                    yield name, answer
+                    pause_s = _FIRST_POLL_S
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                    hint = "run one `fedpriv round` at a time"
+                    raise RoundFailed("the run was ended from outside", hint=hint) from error
+                self._grid.close()  # the next call connects anew, without gRPC's own long back-off
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, _LAST_POLL_S)
+
+    def close(self) -> None:
+        """End the run: its messages are deleted and late replies refused. Closing twice is harmless."""
+        self._grid.close()
+        try:
+            if self._run_id in self._control.unfinished_runs():
+                self._control.stop_run(self._run_id)
+        except Unreachable as error:
+            _log.warning("the run was left open, the next one ends it: %s", error.message)
+
+    def _nodes(self) -> list[NodeInfo]:
+        """The nodes that are in the roster; all others are ignored."""
+        return [node for node in self._control.nodes() if node.public_key in self._name_of]
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """A reply that was announced; its objects come one by one."""
+
+    message_id: str
+    missing: list[str]
+    contents: dict[str, bytes] = field(default_factory=dict)
+    n_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Request:
+    """One hospital's request and how far it is: due, then in flight, then arriving."""
+
+    name: str
+    node_id: int
+    envelope: Envelope
+    due: float  # monotonic time of the next send
+    sends_left: int = _SENDS
+    message_id: str | None = None
+    arrival: _Arrival | None = None
+
+
+class _Exchange:
+    """One request to each of several hospitals, and what came back so far."""
+
+    def __init__(
+        self, grid: _Grid, node_of: Mapping[str, int], requests: Mapping[str, Envelope], deadline: float
+    ) -> None:
+        now = time.monotonic()
+        self._grid = grid
+        self._deadline = deadline
+        self._open = {name: _Request(name, node_of[name], request, now) for name, request in requests.items()}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every hospital is settled."""
+        return not self._open
+
+    def advance(self) -> Iterator[tuple[str, Envelope | Lost]]:
+        """Do what can be done without waiting, and yield the hospitals that this settles."""
+        if time.monotonic() >= self._deadline:
+            lost, self._open = self._open, {}
+            yield from ((name, Lost(LossReason.DEADLINE)) for name in lost)
+            return
+        self._send()
+        self._look()
+        for request in list(self._open.values()):
+            answer = self._answer(request)
+            if answer is not None:
+                del self._open[request.name]
+                yield request.name, answer
+
+    def _send(self) -> None:
+        now = time.monotonic()
+        due = [
+            request
+            for request in self._open.values()
+            if request.message_id is None and request.sends_left and request.due <= now
+        ]
+        messages = [
+            Message(_to_content(request.envelope), request.node_id, MESSAGE_TYPE, ttl=self._deadline - now)
+            for request in due
+        ]
+        for request, message_id in zip(due, self._grid.push_messages(messages), strict=True):
+            request.sends_left -= 1
+            request.message_id = message_id or None  # none for a node that was never there
+            request.due = now + _RESEND_PAUSE_S
+
+    def _look(self) -> None:
+        in_flight = {
+            request.message_id: request
+            for request in self._open.values()
+            if request.message_id is not None and request.arrival is None
+        }
+        for message, tree in self._grid.announced(in_flight):
+            request = in_flight[message.metadata.reply_to_message_id]
+            if message.HasField("error") or message.metadata.src_node_id != request.node_id:
+                request.message_id = None  # the SuperLink says that it is lost: send again
+                request.due = time.monotonic() + _RESEND_PAUSE_S
+            else:
+                objects = [node.object_id for node in iterate_object_tree(tree)]
+                request.arrival = _Arrival(message.metadata.message_id, objects)
+
+    def _answer(self, request: _Request) -> Envelope | Lost | None:
+        if request.arrival is not None:
+            return self._grid.fetch(request.arrival)
+        if request.message_id is None and not request.sends_left:
+            return Lost(LossReason.OFFLINE)
+        return None
+
+
+class _OneTry(RetryInvoker):
+    """In place of flwr's endless retries: one call, bounded in time; whoever waits has a deadline."""
+
+    def __init__(self) -> None:
+        super().__init__(exponential, grpc.RpcError, max_tries=1, max_time=None)
+
+    def invoke(self, target: Callable[..., Any], *args: object, **kwargs: object) -> object:
+        return target(*args, timeout=_CALL_TIMEOUT_S, **kwargs)
+
+
+class _Grid(GrpcGrid):
+    """flwr's grid for sending; replies are looked at and fetched without ever waiting for a hospital."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self._retry_invoker = _OneTry()
+        self._run_id = 0
+
+    def claim(self, run_id: int) -> None:
+        """Take the pending run. Without a token it needs no heartbeat, so a long pause does not end it."""
+        self._run_id = run_id
+        for status in (Status.STARTING, Status.RUNNING):
+            request = UpdateRunStatusRequest(run_id=run_id, run_status=RunStatus(status=status))
+            self._stub.UpdateRunStatus(request)
+        self.set_run(run_id)
+
+    def announced(self, message_ids: Iterable[str]) -> list[tuple[MessageProto, ObjectTree]]:
+        """Replies to ``message_ids`` that are new, each without its content; each is given only once."""
+        ids = list(message_ids)
+        if not ids:
+            return []
+        found = self._stub.PullMessages(PullAppMessagesRequest(message_ids=ids, run_id=self._run_id))
+        return list(zip(found.messages_list, found.message_object_trees, strict=True))
+
+    def fetch(self, arrival: _Arrival) -> Envelope | Lost | None:
+        """Fetch what is there of ``arrival``: the reply once it is whole, None before."""
+        while arrival.missing:
+            request = PullObjectRequest(node=self.node, run_id=self._run_id, object_id=arrival.missing[-1])
+            found = self._stub.PullObject(request)
+            if not found.object_found:
+                return Lost(LossReason.MALFORMED)
+            if not found.object_available:
+                return None
+            arrival.n_bytes += len(found.object_content)
+            if arrival.n_bytes > _LARGEST_REPLY_BYTES:
+                return Lost(LossReason.MALFORMED)
+            arrival.contents[arrival.missing.pop()] = found.object_content
+        self._stub.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(
+                node=self.node, run_id=self._run_id, message_object_id=arrival.message_id
+            )
+        )
+        try:
+            reply = cast("Message", inflate_object_from_contents(arrival.message_id, arrival.contents))
+            return _from_content(reply.content)
+        except Exception as error:  # noqa: BLE001 - flwr's parser on a hospital's bytes
+            _log.warning("a reply that is none: %s", type(error).__name__)
+            return Lost(LossReason.MALFORMED)
+
+
+class _Control:
+    """Flower's Control API: who is registered and which run is open. A new connection for every call."""
+
+    def __init__(self, address: str, root_certificate: bytes) -> None:
+        self._address = address
+        self._credentials = grpc.ssl_channel_credentials(root_certificate)
+
+    def nodes(self) -> list[NodeInfo]:
+        """Every registered node."""
+        return list(self._call("ListNodes", ListNodesRequest()).nodes_info)
+
+    def register(self, public_key_pem: bytes) -> None:
+        """Let the holder of this key connect."""
+        self._call("RegisterNode", RegisterNodeRequest(public_key=public_key_pem))
+
+    def unfinished_runs(self) -> list[int]:
+        """The runs that were started and not ended."""
+        runs = self._call("ListRuns", ListRunsRequest()).run_dict
+        return [run_id for run_id, run in runs.items() if run.status.status != Status.FINISHED]
+
+    def stop_run(self, run_id: int) -> None:
+        """End a run and delete its messages and objects."""
+        self._call("StopRun", StopRunRequest(run_id=run_id))
+
+    def start_run(self) -> int:
+        """Open a run whose bundle holds no code; Flower refuses one without a pyproject."""
+        bundle = _bundle()
+        fab = Fab(hash_str=hashlib.sha256(bundle).hexdigest(), content=bundle)
+        return int(self._call("StartRun", StartRunRequest(fab=fab)).run_id)
+
+    def _call(self, name: str, request: object) -> Any:  # noqa: ANN401 - grpc carries no types
+        give_up = time.monotonic() + _CONTROL_PATIENCE_S
+        while True:
+            try:
+                with grpc.secure_channel(self._address, self._credentials) as channel:
+                    return getattr(ControlStub(channel), name)(request, timeout=_CALL_TIMEOUT_S)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > give_up:
+                    raise Unreachable(
+                        f"Flower's Control API on {self._address}: {error.details()}",
+                        hint="is `fedpriv coordinator start` running?",
+                    ) from error
+            time.sleep(_CONTROL_RETRY_S)
+
+
+def _bundle() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, text in (("pyproject.toml", _PYPROJECT), ("README.md", _README)):
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return packed.getvalue()
+
+
+def _to_pem(openssh_line: bytes) -> bytes:
+    """The form in which flwr 1.27 compares keys, byte for byte."""
+    key = load_ssh_public_key(openssh_line)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+# The same two functions stand in node/flower.py: the sides share no code that knows Flower.
+
+
+def _to_content(envelope: Envelope) -> RecordDict:
+    content = RecordDict({"envelope": ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})})
+    if envelope.vector:
+        array = Array("uint8", (len(envelope.vector),), "bytes", envelope.vector)
+        content["vector"] = ArrayRecord({"bytes": array})
+    return content
+
+
+def _from_content(content: RecordDict) -> Envelope:
+    """The envelope whose content is exactly ``content``; ValueError, KeyError or TypeError otherwise."""
+    fields = content.config_records["envelope"]
+    stage, body = fields["stage"], fields["body"]
+    vector = content.array_records["vector"]["bytes"].data if "vector" in content else b""
+    if not isinstance(stage, int) or not isinstance(body, bytes):
+        raise TypeError("a field of the wrong type")
+    envelope = Envelope(Stage(stage), body, vector)
+    if _to_content(envelope) != content:
+        raise ValueError("something beside the envelope")
+    return envelope
+
+
+def _silence_flwr() -> None:
+    """Take flwr's console handler away: what matters is raised or reported here."""
+    logger = logging.getLogger("flwr")
+    logger.handlers = [logging.NullHandler()]
+    logger.setLevel(logging.CRITICAL)

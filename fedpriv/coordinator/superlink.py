@@ -1,0 +1,209 @@
+"""Flower's SuperLink, stock and unchanged, as a child process of the coordinator.
+
+Only the Fleet address is public. ServerAppIo and Control ask for no login, so they stay on loopback.
+What Flower writes (state, bundles, log) stays in one folder of the coordinator's home.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import grpc
+
+from fedpriv.errors import HomeError, Unreachable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+
+_LOG = "superlink.log"
+_LOOPBACK = "127.0.0.1"
+_ANY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - recognised, not bound
+_CALL_TIMEOUT_S = 5.0
+_POLL_S = 0.1
+# The request is the empty protobuf message, so that nothing of flwr is needed here.
+_FIRST_CALL = "/flwr.proto.Control/ListRuns"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a SuperLink listens, each as ``HOST:PORT``."""
+
+    fleet: str
+    serverappio: str
+    control: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: the server's certificate and key, and the authority that signed the certificate.
+
+    The certificate must also name 127.0.0.1: the Control API serves the same one.
+    """
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+
+class SuperLink:
+    """A SuperLink that runs from ``start`` to ``stop``, or as a context."""
+
+    def __init__(self, folder: Path, addresses: Addresses, tls: TlsFiles) -> None:
+        self._folder = folder
+        self._addresses = addresses
+        self._tls = tls
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> Path:
+        """The file that Flower's warnings and errors go to."""
+        return self._folder / _LOG
+
+    @property
+    def process_id(self) -> int | None:
+        """The child's process id; None when it does not run."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Start the child and return once all its APIs answer.
+
+        HomeError if a port is taken or a TLS file is missing; Unreachable if it ends or stays silent.
+        """
+        for file in (self._tls.certificate, self._tls.key, self._tls.authority):
+            if not file.is_file():
+                raise HomeError(
+                    f"{file}: no such file", hint="`fedpriv coordinator init` makes the TLS files"
+                )
+        for address in (self._addresses.fleet, self._addresses.serverappio, self._addresses.control):
+            _check_free(address)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                env=self._environment(),
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the coordinator, which then stops the child in order
+            )
+        try:
+            self._wait_until_ready(time.monotonic() + START_TIMEOUT_S)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the child: TERM, then KILL after 10 s, as its exit can hang. Stopping twice is harmless."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _command(self) -> list[str]:
+        return [
+            str(Path(sys.executable).with_name("flower-superlink")),
+            *("--isolation", "process"),  # it starts no process of its own
+            "--enable-supernode-auth",
+            *("--ssl-certfile", str(self._tls.certificate.resolve())),
+            *("--ssl-keyfile", str(self._tls.key.resolve())),
+            *("--ssl-ca-certfile", str(self._tls.authority.resolve())),
+            *("--database", str((self._folder / "state.sqlite").resolve())),
+            *("--storage-dir", str((self._folder / "bundles").resolve())),
+            *("--fleet-api-address", self._addresses.fleet),
+            *("--serverappio-api-address", self._addresses.serverappio),
+            *("--control-api-address", self._addresses.control),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_HOME": str(self._folder.resolve()),
+            "FLWR_LOG_LEVEL": "WARNING",  # at INFO every poll of every hospital is a line
+        }
+
+    def _wait_until_ready(self, deadline: float) -> None:
+        # The first call makes the tables. Two nodes that call at once break that step, so ours comes first.
+        waiting = [self._control_answers, self._serverappio_listens, self._fleet_listens]
+        while waiting:
+            if self.process_id is None:
+                raise Unreachable("Flower's SuperLink ended while starting", hint=f"see {self.log}")
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    f"Flower's SuperLink did not answer within {START_TIMEOUT_S:.0f} s",
+                    hint=f"see {self.log}",
+                )
+            if waiting[0]():
+                waiting.pop(0)
+            else:
+                time.sleep(_POLL_S)
+
+    def _control_answers(self) -> bool:
+        credentials = grpc.ssl_channel_credentials(self._tls.authority.read_bytes())
+        options = [("grpc.enable_http_proxy", 0)]
+        with grpc.secure_channel(self._addresses.control, credentials, options) as channel:
+            try:
+                channel.unary_unary(_FIRST_CALL)(b"", timeout=_CALL_TIMEOUT_S)
+            except grpc.RpcError:
+                return False
+        return True
+
+    def _serverappio_listens(self) -> bool:
+        return _listens(self._addresses.serverappio)
+
+    def _fleet_listens(self) -> bool:
+        return _listens(self._addresses.fleet)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _check_free(address: str) -> None:
+    host, port = _split(address)
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        raise HomeError(
+            f"cannot listen on {address}: {(error.strerror or str(error)).lower()}",
+            hint="stop what uses the port (another coordinator?) or change [listen] in coordinator.toml",
+        ) from error
+
+
+def _listens(address: str) -> bool:
+    host, port = _split(address)
+    with contextlib.suppress(OSError):
+        socket.create_connection(
+            (_LOOPBACK if host in _ANY_INTERFACE else host, port), _CALL_TIMEOUT_S
+        ).close()
+        return True
+    return False

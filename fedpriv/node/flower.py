@@ -1,0 +1,350 @@
+"""A hospital's side of the link: flwr's own Fleet client, in this process, for installed code only.
+
+A stock SuperNode downloads the app bundle of a run and executes it. This client cannot: it has no call that
+fetches a bundle. It pulls messages of one type, gives each to the installed handler and pushes the reply.
+What is relied on of flwr is no documented API; tests/node/test_flower_contract.py names every piece.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+import time
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
+
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # flwr reads it once, when it is first imported
+os.environ["GRPC_VERBOSITY"] = "NONE"  # a coordinator that is away is a state to report, not lines on stderr
+
+import grpc
+from flwr.client.grpc_rere_client.connection import grpc_request_response
+from flwr.common import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common.retry_invoker import RetryInvoker, exponential
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse, DeactivateNodeRequest
+from flwr.proto.fleet_pb2_grpc import FleetStub
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectIdNotPreregisteredError,
+    ObjectUnavailableError,
+    inflate_object_from_contents,
+    pull_objects,
+    push_objects,
+)
+
+from fedpriv.errors import ProtocolRefused
+from fedpriv.secagg.messages import Envelope, Stage
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from flwr.proto.message_pb2 import ObjectTree
+
+MESSAGE_TYPE = "query.fedpriv"
+
+_CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB
+_GOODBYE_TIMEOUT_S = 0.5
+_STOP_CHECK_S = 0.1
+_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.2
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
+_OBJECTS_TIMEOUT_S = 120.0
+# What flwr 1.27 answers to a node that was killed and comes back before its last heartbeat has run out.
+_STILL_ACTIVE = re.compile(r"SuperNode with node ID (\d+) could not be activated")
+
+_log = logging.getLogger(__name__)
+
+
+class LinkState(StrEnum):
+    """What a hospital knows about its link to the coordinator."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    LOST = "lost"  # no answer; tried again until `stop`
+    REFUSED = "refused"  # it answers, but does not know this key, or the two clocks differ
+    UNTRUSTED = "untrusted"  # its certificate is not signed by the authority in the roster
+
+
+def serve(
+    address: str,
+    root_certificate: bytes,
+    link_key: EllipticCurvePrivateKey,
+    handle: Callable[[Envelope], Envelope],
+    stop: threading.Event,
+    on_state: Callable[[LinkState], None],
+) -> None:
+    """Answer the coordinator's requests with ``handle`` until ``stop`` is set.
+
+    ``address`` is HOST:PORT of the Fleet API, ``root_certificate`` the PEM of the only authority it may be
+    signed by, ``link_key`` this hospital's P-384 key. A coordinator that is away is tried again without end,
+    0.5 s to 4 s apart; ``on_state`` hears each change. Returns within a second of ``stop``, once ``handle``
+    has returned. An exception of ``handle`` ends the link and is raised.
+
+    ``handle`` must be idempotent: after a fault the coordinator may send the same request again.
+    """
+    _silence_flwr()
+    link = _Link(handle, stop, on_state)
+    while not stop.is_set():
+        link.run_once(address, root_certificate, link_key)
+
+
+class _CallFailed(grpc.RpcError):  # type: ignore[misc] # grpc carries no types
+    """A call to the coordinator failed; ``status`` and ``details`` say how."""
+
+    def __init__(self, status: grpc.StatusCode, details: str) -> None:
+        super().__init__(f"{status.name}: {details}")
+        self.status = status
+        self.details = details
+
+    def code(self) -> grpc.StatusCode:
+        """Always UNAVAILABLE: flwr's heartbeat thread dies with a traceback of every other code."""
+        return grpc.StatusCode.UNAVAILABLE
+
+    @property
+    def state(self) -> LinkState:
+        """What the failure means for the link."""
+        if self.status in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.FAILED_PRECONDITION}:
+            return LinkState.REFUSED
+        if "CERTIFICATE_VERIFY_FAILED" in self.details or "Peer name" in self.details:
+            return LinkState.UNTRUSTED
+        return LinkState.LOST
+
+
+class _FleetCalls:
+    """flwr's Fleet stub reduced to the eight calls that a hospital makes; none of them can fetch code.
+
+    Each call is bounded in time and given up when ``stop`` is set. After the first failure all fail, so that
+    all users of the link leave it; the next one starts on a fresh channel, without gRPC's own long back-off.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self.failure: _CallFailed | None = None
+
+    def bind(self, channel: grpc.Channel) -> Self:
+        """Stand in for flwr's stub class: flwr calls this with the channel that it has opened."""
+        stub = FleetStub(channel)
+        self.ActivateNode = partial(self._activate, stub)
+        self.DeactivateNode = partial(self._call, stub.DeactivateNode, goodbye=True)
+        self.SendNodeHeartbeat = partial(self._call, stub.SendNodeHeartbeat)
+        self.PullMessages = partial(self._call, stub.PullMessages)
+        self.PushMessages = partial(self._call, stub.PushMessages)
+        self.PullObject = partial(self._call, stub.PullObject)
+        self.PushObject = partial(self._call, stub.PushObject)
+        self.ConfirmMessageReceived = partial(self._call, stub.ConfirmMessageReceived)
+        return self
+
+    def _call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable,
+        request: object,
+        timeout: float = _CALL_TIMEOUT_S,
+        goodbye: bool = False,
+    ) -> object:
+        if self.failure is not None:
+            raise self.failure
+        stopping = self._stop.is_set()
+        if stopping and not goodbye:
+            raise _CallFailed(grpc.StatusCode.CANCELLED, "stopped")
+        call = method.future(request, timeout=_GOODBYE_TIMEOUT_S if stopping else timeout)
+        while True:
+            try:
+                return call.result(timeout=_STOP_CHECK_S)
+            except grpc.FutureTimeoutError:
+                if self._stop.is_set() and not stopping:
+                    call.cancel()
+                    raise _CallFailed(grpc.StatusCode.CANCELLED, "stopped") from None
+            except grpc.RpcError as error:
+                failure = _CallFailed(error.code(), error.details() or "")
+                if (
+                    failure.status is not grpc.StatusCode.PERMISSION_DENIED
+                ):  # the run is over, the link is not
+                    self.failure = failure
+                raise failure from error
+
+    def _activate(self, stub: FleetStub, request: ActivateNodeRequest) -> ActivateNodeResponse:
+        """Activate; a node that still counts as active since before it was killed says goodbye first."""
+        try:
+            return cast("ActivateNodeResponse", self._call(stub.ActivateNode, request))
+        except _CallFailed as refused:
+            still_active = _STILL_ACTIVE.search(refused.details)
+            if still_active is None:
+                raise
+        self.failure = None
+        self._call(stub.DeactivateNode, DeactivateNodeRequest(node_id=int(still_active[1])))
+        return cast("ActivateNodeResponse", self._call(stub.ActivateNode, request))
+
+
+class _Client(NamedTuple):
+    """What flwr's client gives, in its order."""
+
+    node_id: int
+    receive: Callable[[], tuple[Message, ObjectTree] | None]
+    send: Callable[[Message, ObjectTree, float], set[str]]
+    get_run: object
+    get_fab: object
+    pull_object: Callable[[int, str], bytes]
+    push_object: Callable[[int, str, bytes], None]
+    confirm: Callable[[int, str], None]
+
+
+class _Link:
+    """What outlives one connection: the state that was reported, the pause and a reply not yet delivered."""
+
+    def __init__(
+        self,
+        handle: Callable[[Envelope], Envelope],
+        stop: threading.Event,
+        on_state: Callable[[LinkState], None],
+    ) -> None:
+        self._handle = handle
+        self._stop = stop
+        self._on_state = on_state
+        self._state: LinkState | None = None
+        self._pause_s = _FIRST_RETRY_S
+        self._unsent: tuple[Message, float] | None = None
+        self._report(LinkState.CONNECTING)
+
+    def run_once(self, address: str, root_certificate: bytes, link_key: EllipticCurvePrivateKey) -> None:
+        """Connect, serve until the connection fails or ``stop``, then wait before the next try."""
+        calls = _FleetCalls(self._stop)
+        crash: Exception | None = None
+        try:
+            with grpc_request_response(
+                address,
+                insecure=False,
+                retry_invoker=RetryInvoker(exponential, grpc.RpcError, max_tries=1, max_time=None),
+                root_certificates=root_certificate,
+                authentication_keys=(link_key, link_key.public_key()),
+                adapter_cls=cast("type[FleetStub]", calls.bind),
+            ) as functions:
+                try:
+                    self._report(LinkState.CONNECTED)
+                    self._pause_s = _FIRST_RETRY_S
+                    self._serve(_Client(*functions))
+                except _CallFailed:
+                    pass  # kept in calls.failure
+                except Exception as error:  # noqa: BLE001 - flwr's context would swallow it
+                    crash = error
+        except RuntimeError as error:  # flwr's context manager could not connect, or its heartbeat had died
+            _log.debug("flwr: %s", error)
+        if crash is not None:
+            raise crash
+        if self._stop.is_set():
+            return
+        self._report(LinkState.LOST if calls.failure is None else calls.failure.state, calls.failure)
+        self._stop.wait(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - keeps hospitals from calling at once
+        self._pause_s = min(2 * self._pause_s, _LAST_RETRY_S)
+
+    def _serve(self, client: _Client) -> None:
+        pause_s = _FIRST_POLL_S
+        while not self._stop.is_set():
+            self._deliver(client)
+            received = client.receive()
+            if received is None:
+                self._stop.wait(pause_s)
+                pause_s = min(1.5 * pause_s, _LAST_POLL_S)
+                continue
+            pause_s = _FIRST_POLL_S
+            message, tree = received
+            try:
+                request = _pull(client, message, tree)
+            except ProtocolRefused as refused:
+                _log.warning("ignored a message: %s", refused.message)
+                continue
+            began = time.monotonic()
+            content = _to_content(self._handle(request))
+            self._unsent = Message(content, reply_to=message), time.monotonic() - began
+
+    def _deliver(self, client: _Client) -> None:
+        """Push the reply that waits, if there is one; it waits on if the link fails meanwhile."""
+        if self._unsent is None:
+            return
+        try:
+            _push(client, *self._unsent)
+        except (_CallFailed, ObjectIdNotPreregisteredError) as error:
+            if isinstance(error, _CallFailed) and error.status is not grpc.StatusCode.PERMISSION_DENIED:
+                raise
+            _log.info("a reply came after its run had ended")
+        self._unsent = None
+
+    def _report(self, state: LinkState, failure: _CallFailed | None = None) -> None:
+        if state is self._state:
+            return
+        self._state = state
+        _log.info("link %s%s", state, f" ({failure})" if failure else "")
+        self._on_state(state)
+
+
+def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
+    """Fetch the objects of ``message`` and confirm it; ProtocolRefused if it is not exactly a request."""
+    metadata = message.metadata
+    if metadata.message_type != MESSAGE_TYPE:
+        raise ProtocolRefused(f"type {metadata.message_type!r} is not on the allow-list")
+    try:
+        contents = pull_objects(
+            [node.object_id for node in iterate_object_tree(tree)],
+            partial(client.pull_object, metadata.run_id),
+            max_time=_OBJECTS_TIMEOUT_S,
+            initial_backoff=_FIRST_POLL_S,  # the coordinator pushes them while we pull
+            backoff_cap=_LAST_POLL_S,
+        )
+        client.confirm(metadata.run_id, metadata.message_id)
+    except (ObjectUnavailableError, ObjectIdNotPreregisteredError) as error:
+        raise ProtocolRefused("its objects never arrived") from error
+    except _CallFailed as error:
+        if error.status is grpc.StatusCode.PERMISSION_DENIED:
+            raise ProtocolRefused("its run has ended") from error
+        raise
+    try:
+        inflated = cast("Message", inflate_object_from_contents(metadata.message_id, contents))
+        return _from_content(inflated.content)
+    except Exception as error:
+        raise ProtocolRefused(f"not a request: {type(error).__name__}") from error
+
+
+def _push(client: _Client, reply: Message, handled_s: float) -> None:
+    with no_object_id_recompute():
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        objects = get_all_nested_objects(reply)
+        missing = client.send(reply, get_object_tree(reply), handled_s)
+        push_objects(objects, partial(client.push_object, reply.metadata.run_id), object_ids_to_push=missing)
+
+
+# The same two functions stand in coordinator/flower.py: the sides share no code that knows Flower.
+
+
+def _to_content(envelope: Envelope) -> RecordDict:
+    content = RecordDict({"envelope": ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})})
+    if envelope.vector:
+        array = Array("uint8", (len(envelope.vector),), "bytes", envelope.vector)
+        content["vector"] = ArrayRecord({"bytes": array})
+    return content
+
+
+def _from_content(content: RecordDict) -> Envelope:
+    """The envelope whose content is exactly ``content``; ValueError, KeyError or TypeError otherwise."""
+    fields = content.config_records["envelope"]
+    stage, body = fields["stage"], fields["body"]
+    vector = content.array_records["vector"]["bytes"].data if "vector" in content else b""
+    if not isinstance(stage, int) or not isinstance(body, bytes):
+        raise TypeError("a field of the wrong type")
+    envelope = Envelope(Stage(stage), body, vector)
+    if _to_content(envelope) != content:
+        raise ValueError("something beside the envelope")
+    return envelope
+
+
+def _silence_flwr() -> None:
+    """Take flwr's console handler away; warnings reach the handlers of the root logger, if there are any."""
+    logger = logging.getLogger("flwr")
+    logger.handlers = [logging.NullHandler()]
+    logger.setLevel(logging.CRITICAL)  # a failed try is logged here once, as a state, not by flwr each time
