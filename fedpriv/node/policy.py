@@ -1,0 +1,101 @@
+"""A hospital's own rules, in ``[policy]`` of its node.toml; the stricter of policy and study wins.
+
+Nothing that arrives over the network can change them. A refusal names the rule and both numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
+from fedpriv.errors import PolicyRefused
+from fedpriv.secagg.refusal import RefusalCode
+from fedpriv.study import Noise, Study  # noqa: TC001 - msgspec reads annotations at run time
+
+
+class Declined(PolicyRefused):
+    """The hospital says no; ``code`` is all that the coordinator learns of the reason."""
+
+    def __init__(self, code: RefusalCode, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[policy]``: what this hospital takes part in at most.
+
+    ``smallest_cohort``: never fewer hospitals in a sum. ``largest_epsilon`` at ``largest_delta``: what the
+    dataset may spend in its whole life, over all studies and coordinators. ``noise``: the kinds allowed.
+    """
+
+    smallest_cohort: Annotated[int, Meta(ge=2)]
+    largest_epsilon: Annotated[float, Meta(gt=0)]
+    largest_delta: Annotated[float, Meta(gt=0, lt=1)]
+    noise: Annotated[tuple[Noise, ...], Meta(min_length=1)] = ("local", "distributed")
+
+
+def smallest_cohort(policy: Policy, study: Study) -> int:
+    """The stricter of the two smallest cohorts."""
+    return max(policy.smallest_cohort, study.secure_aggregation.smallest_cohort)
+
+
+def charge_of_round(study: Study) -> PrivacyEvent:
+    """What one round of ``study`` costs each unit of a hospital."""
+    return PrivacyEvent(
+        noise_multiplier=study.noise_multiplier,
+        sampling_probability=study.training.sampling_probability,
+        steps=study.training.local_steps,
+    )
+
+
+def check_study(policy: Policy, study: Study, hospital: str) -> None:
+    """Return if ``hospital`` may take part in ``study``; raise Declined naming the rule otherwise.
+
+    It looks at the study alone; what the dataset has spent already is `fedpriv.node.budget`'s.
+    """
+    if hospital not in study.hospitals:
+        raise Declined(
+            RefusalCode.POLICY,
+            f"the study {study.study.name} is for {', '.join(study.names)}, not for {hospital}",
+        )
+    privacy = study.privacy
+    if privacy.noise not in policy.noise:
+        raise Declined(
+            RefusalCode.POLICY,
+            f'policy noise allows {", ".join(policy.noise)}; the study has noise = "{privacy.noise}"',
+        )
+    if privacy.delta > policy.largest_delta:
+        raise Declined(
+            RefusalCode.POLICY,
+            f"policy largest_delta is {policy.largest_delta:g}; the study's is {privacy.delta:g}",
+        )
+    if privacy.epsilon > policy.largest_epsilon:
+        raise Declined(
+            RefusalCode.POLICY,
+            f"policy largest_epsilon is {policy.largest_epsilon:g}; the study's is {privacy.epsilon:g}",
+        )
+    most = len(study.hospitals) - study.secure_aggregation.dropouts
+    if policy.smallest_cohort > most:
+        raise Declined(
+            RefusalCode.POLICY,
+            f"policy smallest_cohort is {policy.smallest_cohort}; the study goes on with {most} of "
+            f"{len(study.hospitals)} hospitals",
+        )
+    _check_claim(study)
+
+
+def _check_claim(study: Study) -> None:
+    """Recompute what the study claims: whoever planned it is not trusted to have planned it right."""
+    charge = charge_of_round(study)
+    whole = msgspec.structs.replace(charge, steps=study.steps)
+    spends = composed_epsilon([whole], study.privacy.delta).pld
+    if spends > study.privacy.epsilon:
+        raise Declined(
+            RefusalCode.POLICY,
+            f"the study claims epsilon {study.privacy.epsilon:g}, but {study.steps} steps at "
+            f"noise_multiplier {study.noise_multiplier:g} spend {spends:.4g} at its delta",
+            hint="ask the operator to run `fedpriv study plan` again",
+        )
