@@ -1,0 +1,102 @@
+"""The fixed front of a smear network: colour and texture maps that no image had a say in.
+
+Noise grows with the square root of the trained parameters, so what can be known without data is not
+trained. Stained blood differs in hue and in how finely the chromatin is grained; so each pixel is
+described by
+
+- *soft colour bins*: brightness and two opponent colours, red - green and yellow - blue, each cut into
+  :data:`BINS` overlapping triangular bins that add up to 1;
+- *texture*: at three scales, the magnitude of band-passed brightness and colours, and of the brightness
+  gradient, a first layer of wavelet scattering with a modulus as the only nonlinearity.
+
+Both are averaged over cells of :data:`CELL` x :data:`CELL` pixels. The layer has no weights; its
+constants are round numbers, set by the range of stained colours and the size of cells, the same for
+everybody.
+
+*Source*: Tramer and Boneh 2021 (scattering before private training); van de Sande et al. 2010 (opponent
+colours); Bruna and Mallat 2013 (scattering).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fedpriv.legacy_keras import keras, tf
+
+CELL = 4
+"""Pixels along the side of a cell."""
+
+BINS = 16
+"""Soft bins on each colour axis."""
+
+_AXIS_RANGES = ((0.1, 0.95), (-0.1, 0.5), (-0.4, 0.2))
+"""Of brightness, red - green, yellow - blue: beyond lies neither plasma nor any stained cell."""
+
+_SCALES = (1.0, 2.0, 4.0)
+"""Standard deviations of the Gaussian windows, pixels."""
+
+_BAND_GAIN, _GRADIENT_GAIN = 8.0, 4.0
+"""Bring the texture maps, mostly below 0.05, to the size of the colour bins."""
+
+_TEXTURE_OFFSET = 0.12
+_GAIN = 4.0
+"""Texture maps less the offset, bins less their mean 1 / BINS, times the gain: near 0, near unit size."""
+
+_TINY = 1e-6
+"""Under the root of the gradient magnitude, whose slope at 0 is infinite."""
+
+Tensor = Any
+"""A tf.Tensor; TensorFlow ships no types."""
+
+
+class SmearFront(keras.layers.Layer):  # type: ignore[misc]
+    """(n, size, size, 3) in [0, 1] -> (n, size / 4, size / 4, channels), without weights."""
+
+    def call(self, images: Tensor) -> Tensor:
+        """Colour bins, then texture maps, averaged over cells."""
+        red, green, blue = tf.unstack(images, axis=-1)
+        axes = tf.stack([(red + green + blue) / 3.0, red - green, (red + green) / 2.0 - blue], axis=-1)
+        bins = [_soft_bins(axes[..., axis], *limits) for axis, limits in enumerate(_AXIS_RANGES)]
+        colour = tf.concat(bins, axis=-1) - 1.0 / BINS
+        texture = tf.concat(_texture_maps(axes), axis=-1) - _TEXTURE_OFFSET
+        return _GAIN * tf.nn.avg_pool2d(tf.concat([colour, texture], axis=-1), CELL, CELL, "VALID")
+
+
+def _soft_bins(values: Tensor, lowest: float, highest: float) -> Tensor:
+    """Triangular memberships, (..., BINS), that add up to 1; values outside belong to the end bins."""
+    centres = np.linspace(lowest, highest, BINS, dtype=np.float32)
+    spacing = (highest - lowest) / (BINS - 1)
+    distances = tf.abs(tf.clip_by_value(values, lowest, highest)[..., None] - centres)
+    return tf.nn.relu(1.0 - distances / spacing)
+
+
+def _texture_maps(axes: Tensor) -> list[Tensor]:
+    """For each scale: band-pass magnitudes of all axes (3 channels), brightness gradient (1 channel)."""
+    maps = []
+    finer = axes
+    for scale in _SCALES:
+        smooth = _blur(axes, scale)
+        maps += [_BAND_GAIN * tf.abs(finer - smooth), _GRADIENT_GAIN * _gradient_magnitude(smooth[..., :1])]
+        finer = smooth
+    return maps
+
+
+def _gradient_magnitude(brightness: Tensor) -> Tensor:
+    """Central differences over two pixels; the border repeats."""
+    padded = tf.pad(brightness, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    return tf.sqrt(tf.square(across) + tf.square(down) + _TINY)
+
+
+def _blur(maps: Tensor, scale: float) -> Tensor:
+    """Gaussian window of standard deviation ``scale`` pixels, cut at three, reflected at the border."""
+    reach = int(3 * scale + 0.5)
+    window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / scale) ** 2)
+    window = (window / window.sum()).astype(np.float32)
+    down = np.tile(window[:, None, None, None], (1, 1, maps.shape[-1], 1))
+    padded = tf.pad(maps, [[0, 0], [reach, reach], [reach, reach], [0, 0]], "REFLECT")
+    across = tf.nn.depthwise_conv2d(padded, down.transpose(1, 0, 2, 3), [1, 1, 1, 1], "VALID")
+    return tf.nn.depthwise_conv2d(across, down, [1, 1, 1, 1], "VALID")
