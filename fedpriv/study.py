@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from fedpriv.dp.accounting import PrivacyEvent
 from fedpriv.errors import IdentityError, StudyError
 from fedpriv.identity.keys import check_name
+from fedpriv.secagg.terms import RoundTerms
 from fedpriv.toml_files import dump_toml, parse_toml, read_toml
 
 if TYPE_CHECKING:
@@ -150,6 +152,39 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"the study {self.study.name} has no noise_multiplier yet", hint="run `fedpriv study plan`"
             )
         return self.privacy.noise_multiplier
+
+    def cost_of(self, rounds: int) -> PrivacyEvent:
+        """What so many rounds cost each unit of a hospital."""
+        return PrivacyEvent(
+            noise_multiplier=self.noise_multiplier,
+            sampling_probability=self.training.sampling_probability,
+            steps=rounds * self.training.local_steps,
+        )
+
+    def round_terms(
+        self,
+        *,
+        run: bytes,
+        round_number: int,
+        roster_digest: bytes,
+        parameters: int,
+        smallest_cohort: int = 0,
+    ) -> RoundTerms:
+        """The terms of one round of this study; a stricter ``smallest_cohort`` of a hospital's own wins."""
+        rules = self.secure_aggregation
+        return RoundTerms(
+            run=run,
+            round=round_number,
+            roster_digest=roster_digest,
+            study_digest=self.digest,
+            hospitals=self.names,
+            threshold=self.threshold,
+            colluders=rules.colluders,
+            dropouts=rules.dropouts,
+            smallest_cohort=max(smallest_cohort, rules.smallest_cohort),
+            parameters=parameters,
+            bits=rules.bits,
+        )
 
     def with_noise_multiplier(self, noise_multiplier: float) -> Study:
         """The same study with this noise multiplier."""
