@@ -250,9 +250,17 @@ class Refusal(Message, frozen=True, tag="refusal"):
     code: RefusalCode
 
 
+_ENCODER = msgspec.msgpack.Encoder()
+
+
 def refusal(stage: Stage, code: RefusalCode) -> Envelope:
     """The envelope in which a hospital declines the request of ``stage``."""
     return Envelope(stage, encode(Refusal(code)))
+
+
+def refusal_in(body: bytes) -> RefusalCode | None:
+    """The code, if ``body`` is a refusal; a refusal has one encoding for each code."""
+    return _REFUSALS.get(body)
 
 
 def encode(message: Message) -> bytes:
@@ -276,4 +284,4 @@ def decode(body: bytes, kind: type[_Body]) -> _Body:
     return message
 
 
-_ENCODER = msgspec.msgpack.Encoder()
+_REFUSALS = {encode(Refusal(code)): code for code in RefusalCode}

@@ -114,6 +114,6 @@ def dequantise_sum(
 ) -> NDArray[np.float64]:
     """The sum of ``hospitals`` quantised updates back in units of the update, float64 (d,)."""
     half = 2 ** (bits - 1) - 1
-    centred = (total - hospitals * half).astype(np.float64)
+    centred: NDArray[np.float64] = (total - hospitals * half).astype(np.float64)
     centred *= update_range / half
     return centred

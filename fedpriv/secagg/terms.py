@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from fedpriv.secagg.messages import MAX_HOSPITALS, Advertisement, Commitment, Message, encode
+from fedpriv.secagg.messages import MAX_HOSPITALS, Addressed, Advertisement, Commitment, Message, encode
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
 from fedpriv.secagg.ring import Layout, layout_for
 
@@ -134,3 +134,13 @@ def context_digest(cohort: bytes, commitments: tuple[Commitment, ...]) -> bytes:
     hold different contexts, so their masks do not cancel.
     """
     return digest(b"fedpriv context v1", cohort, *(encode(commitment) for commitment in commitments))
+
+
+def self_mask_digest(seed: bytes, name: str, cohort: bytes) -> bytes:
+    """The commitment to a self-mask seed; 32 uniform bytes need no further blinding."""
+    return digest(b"fedpriv self mask seed v1", seed, name.encode(), cohort)
+
+
+def ciphertexts_digest(ciphertexts: tuple[Addressed, ...]) -> bytes:
+    """The commitment of a sender to all its ciphertexts."""
+    return digest(b"fedpriv ciphertexts v1", *(encode(ciphertext) for ciphertext in ciphertexts))
