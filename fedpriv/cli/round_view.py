@@ -34,8 +34,7 @@ def round_line(over: events.RoundOver) -> str:
     if ended.outcome == "failed":
         return f"round {ended.round}: FAILED after {seconds:.1f} s: {ended.reason}"
     cost = "no privacy" if over.epsilon is None else f"epsilon so far {over.epsilon:.3f}"
-    lost = "".join(f", without {name} ({why})" for name, why in sorted(ended.lost.items()))
-    return f"round {ended.round}: cohort {' '.join(ended.cohort)}{lost}, {seconds:.1f} s, {cost}"
+    return f"round {ended.round}: cohort {' '.join(ended.cohort)}, {seconds:.1f} s, {cost}"
 
 
 class RoundView(AbstractContextManager["RoundView"]):
@@ -73,6 +72,9 @@ class RoundView(AbstractContextManager["RoundView"]):
     def show(self, event: events.Event) -> None:
         """Take note of ``event`` and show what it means."""
         match event:
+            case events.Waiting(online=online, absent=absent):
+                self._stage = "waiting for hospitals"
+                self._states = dict.fromkeys(online, "online") | dict.fromkeys(absent, "absent")
             case events.RoundBegan():
                 self._began = event
                 self._states = dict.fromkeys(event.hospitals, "invited") | dict.fromkeys(

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The next round waits for ``absent`` hospitals to come online."""
+
+    online: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RoundBegan:
     """``hospitals`` are online and invited to ``round``; ``position`` of ``count`` in this command."""
 
@@ -58,5 +66,5 @@ class RoundOver:
     epsilon: float | None
 
 
-Event = RoundBegan | StageBegan | HospitalAnswered | HospitalDropped | RoundOver
+Event = Waiting | RoundBegan | StageBegan | HospitalAnswered | HospitalDropped | RoundOver
 Observer = Callable[[Event], None]

@@ -97,13 +97,55 @@ class Lost:
     reason: LossReason
 
 
-class FlowerLink:
-    """A run on a SuperLink of this machine, from construction to ``close``, or as a context.
+class Members:
+    """The hospitals as the SuperLink knows them, over its Control API.
 
     ``root_certificate`` is the PEM of the authority of the SuperLink's certificate; ``hospitals`` maps each
     name to its P-384 public key as one OpenSSH line, straight from the roster: it alone decides which node
-    is which hospital. One link at a time: a run that a killed process left behind is ended first.
-    Unreachable if the SuperLink does not answer.
+    is which hospital. A SuperLink that is away is tried for ``patience_s``; then every method raises
+    Unreachable.
+    """
+
+    def __init__(
+        self,
+        *,
+        control_address: str,
+        root_certificate: bytes,
+        hospitals: Mapping[str, bytes],
+        patience_s: float = 0.0,
+    ) -> None:
+        self._control = _Control(control_address, root_certificate, patience_s)
+        self._name_of = {_to_pem(line): name for name, line in hospitals.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, sorted."""
+        return tuple(sorted(self._name_of.values()))
+
+    def register(self) -> None:
+        """Let those connect that cannot yet. Flower forgets no key: one taken out could never come back."""
+        registered = {node.public_key for node in self._control.nodes()}
+        for key in self._name_of.keys() - registered:
+            self._control.register(key)
+
+    def online(self) -> set[str]:
+        """Those that are connected; one that was killed leaves the set within 60 s."""
+        return {self._name_of[node.public_key] for node in self._nodes() if node.status == NodeStatus.ONLINE}
+
+    def node_ids(self) -> dict[str, int]:
+        """Flower's number for each."""
+        return {self._name_of[node.public_key]: node.node_id for node in self._nodes()}
+
+    def _nodes(self) -> list[NodeInfo]:
+        """The registered nodes that are in the roster; all others are ignored."""
+        return [node for node in self._control.nodes() if node.public_key in self._name_of]
+
+
+class FlowerLink:
+    """A run on a SuperLink of this machine, from construction to ``close``, or as a context.
+
+    Registers the hospitals (see `Members`). One link at a time: a run that a killed process left behind is
+    ended first. Unreachable if the SuperLink does not answer.
     """
 
     def __init__(
@@ -115,12 +157,15 @@ class FlowerLink:
         hospitals: Mapping[str, bytes],
     ) -> None:
         _silence_flwr()
-        self._name_of = {_to_pem(line): name for name, line in hospitals.items()}
-        self._control = _Control(control_address, root_certificate)
-        registered = {node.public_key for node in self._control.nodes()}
-        for key in self._name_of.keys() - registered:
-            self._control.register(key)
-        self._node_of = {self._name_of[node.public_key]: node.node_id for node in self._nodes()}
+        self._members = Members(
+            control_address=control_address,
+            root_certificate=root_certificate,
+            hospitals=hospitals,
+            patience_s=_CONTROL_PATIENCE_S,
+        )
+        self._members.register()
+        self._node_of = self._members.node_ids()
+        self._control = _Control(control_address, root_certificate, _CONTROL_PATIENCE_S)
         for run_id in self._control.unfinished_runs():
             self._control.stop_run(run_id)
         self._run_id = self._control.start_run()
@@ -137,8 +182,7 @@ class FlowerLink:
 
     def online(self) -> set[str]:
         """The hospitals that are connected; one that was killed leaves the set within 60 s."""
-        nodes = self._nodes()
-        return {self._name_of[node.public_key] for node in nodes if node.status == NodeStatus.ONLINE}
+        return self._members.online()
 
     def ask(
         self, requests: Mapping[str, Envelope], deadline_s: float
@@ -172,10 +216,6 @@ class FlowerLink:
                 self._control.stop_run(self._run_id)
         except Unreachable as error:
             _log.warning("the run was left open, the next one ends it: %s", error.message)
-
-    def _nodes(self) -> list[NodeInfo]:
-        """The nodes that are in the roster; all others are ignored."""
-        return [node for node in self._control.nodes() if node.public_key in self._name_of]
 
 
 @dataclass(slots=True)
@@ -333,8 +373,9 @@ class _Grid(GrpcGrid):
 class _Control:
     """Flower's Control API: who is registered and which run is open. A new connection for every call."""
 
-    def __init__(self, address: str, root_certificate: bytes) -> None:
+    def __init__(self, address: str, root_certificate: bytes, patience_s: float) -> None:
         self._address = address
+        self._patience_s = patience_s
         self._credentials = grpc.ssl_channel_credentials(root_certificate)
 
     def nodes(self) -> list[NodeInfo]:
@@ -361,7 +402,7 @@ class _Control:
         return int(self._call("StartRun", StartRunRequest(fab=fab)).run_id)
 
     def _call(self, name: str, request: object) -> Any:  # noqa: ANN401 - grpc carries no types
-        give_up = time.monotonic() + _CONTROL_PATIENCE_S
+        give_up = time.monotonic() + self._patience_s
         while True:
             try:
                 with grpc.secure_channel(self._address, self._credentials) as channel:

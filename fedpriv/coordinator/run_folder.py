@@ -22,6 +22,7 @@ import numpy as np
 
 from fedpriv import study as studies
 from fedpriv.errors import HomeError
+from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.terms import model_digest
 
 if TYPE_CHECKING:
@@ -39,17 +40,23 @@ class RoundStarted(msgspec.Struct, frozen=True, tag_field="event", tag="started"
 
 
 class RoundEnded(msgspec.Struct, frozen=True, tag_field="event", tag="ended", forbid_unknown_fields=True):
-    """How ``round`` ended. Digests are hex; ``messages`` holds each hospital's signed messages by stage."""
+    """How ``round`` ended. Model digests are hex.
+
+    ``cohort`` is who is in the sum, ``dropped`` says at which stage and why somebody went missing,
+    ``asked_to_train`` is who must have been charged. ``seconds`` is the wall time of each stage at the
+    coordinator. ``record`` holds every signed message.
+    """
 
     round: int
     outcome: Literal["complete", "failed"]
     cohort: tuple[str, ...]
-    lost: dict[str, str]
+    dropped: dict[str, str]
+    asked_to_train: tuple[str, ...]
     reason: str
     model_before: str
     model_after: str
     seconds: dict[str, float]
-    messages: dict[str, dict[str, bytes]]
+    record: RoundRecord
 
 
 _Line = RoundStarted | RoundEnded

@@ -1,0 +1,146 @@
+"""The rounds of a run, one after the other: wait for hospitals, attempt, move the model, record.
+
+A round that fails moves nothing and is recorded as failed; the next one invites everybody again. What
+hospitals were asked to train for counts as spent, whether a sum came of it or not.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedpriv.coordinator import events
+from fedpriv.coordinator.attempt import Attempt
+from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted
+from fedpriv.dp.accounting import candidate_success, composed_epsilon
+from fedpriv.errors import RoundFailed
+from fedpriv.model.folder import Claim, card_for, save_model
+from fedpriv.secagg.coordinator import CoordinatorRound
+from fedpriv.secagg.ring import dequantise_sum
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fedpriv.coordinator.attempt import Link
+    from fedpriv.coordinator.home import Deadlines
+    from fedpriv.coordinator.run_folder import RunFolder
+    from fedpriv.identity.keys import Identity
+    from fedpriv.identity.roster import Roster
+
+_LOOK_S = 0.25
+
+
+class Coordinator:
+    """Runs rounds of ``run`` over ``link``; ``observe`` hears what happens."""
+
+    def __init__(
+        self,
+        *,
+        run: RunFolder,
+        link: Link,
+        identity: Identity,
+        roster: Roster,
+        deadlines: Deadlines,
+        observe: events.Observer,
+    ) -> None:
+        self._run = run
+        self._study = run.study
+        self._link = link
+        self._identity = identity
+        self._roster = roster
+        self._deadlines = deadlines
+        self._observe = observe
+        self._vector = run.latest_vector()
+
+    def run_round(self, position: int, count: int) -> RoundEnded:
+        """Attempt the next round, the ``position``-th of ``count`` that were asked for; give its record."""
+        number = self._run.next_round()
+        online = self._wait_for_hospitals()
+        absent = tuple(sorted(set(self._study.names) - online))
+        self._run.append(RoundStarted(number))
+        self._observe(events.RoundBegan(number, position, count, tuple(sorted(online)), absent))
+        attempt = Attempt(
+            machine=self._machine(number),
+            link=self._link,
+            deadlines=self._deadlines,
+            online=online,
+            observe=self._observe,
+        )
+        before = self._vector
+        try:
+            after = attempt.run(before, self._moved)
+        except RoundFailed as error:
+            ended = attempt.ended("failed", reason=error.message, before=before, after=before)
+        except KeyboardInterrupt:
+            self._run.append(attempt.ended("failed", reason="interrupted", before=before, after=before))
+            raise
+        else:
+            self._run.save_checkpoint(number, after)
+            ended = attempt.ended("complete", reason="", before=before, after=after)
+            self._vector = after
+        self._run.append(ended)
+        claim = claim_of(self._run)
+        if ended.outcome == "complete":
+            card = card_for(self._study, self._vector, rounds=len(self._run.completed()), claim=claim)
+            save_model(self._run.model_folder, card, self._vector)
+        self._observe(events.RoundOver(ended, claim.epsilon))
+        return ended
+
+    def _machine(self, number: int) -> CoordinatorRound:
+        terms = self._study.round_terms(
+            run=self._run.run,
+            round_number=number,
+            roster_digest=self._roster.digest,
+            parameters=self._vector.size,
+        )
+        keys = {member.name: member.signing_key for member in self._roster.hospitals}
+        return CoordinatorRound(terms=terms, roster=keys, signing_key=self._identity.signing_key)
+
+    def _wait_for_hospitals(self) -> set[str]:
+        """Everybody, as soon as everybody is online; after the deadline whoever is."""
+        invited = set(self._study.names)
+        deadline = time.monotonic() + self._deadlines.join_s
+        while True:
+            online = self._link.online() & invited
+            if online == invited or time.monotonic() > deadline:
+                return online
+            self._observe(events.Waiting(tuple(sorted(online)), tuple(sorted(invited - online))))
+            time.sleep(_LOOK_S)
+
+    def _moved(self, total: NDArray[np.int64], survivors: tuple[str, ...]) -> NDArray[np.float32]:
+        """The model moved by the survivors' updates.
+
+        Each hospital scaled its update by its share of all declared units; the sum is scaled back to the
+        share that is present.
+        """
+        study = self._study
+        summed = dequantise_sum(
+            total, len(survivors), study.training.update_range, study.secure_aggregation.bits
+        )
+        present = sum(study.hospitals[name] for name in survivors) / study.units
+        return (self._vector + summed / present).astype(np.float32)
+
+
+def claim_of(run: RunFolder) -> Claim:
+    """What the run has spent on any one unit, counting every round that anybody may have trained in."""
+    study, lines = run.study, run.lines()
+    ended = {line.round: line for line in lines if isinstance(line, RoundEnded)}
+    charged = [
+        line.round
+        for line in lines
+        if isinstance(line, RoundStarted) and (line.round not in ended or ended[line.round].asked_to_train)
+    ]
+    privacy = study.privacy
+    claim = Claim(unit=privacy.unit, noise=privacy.noise, delta=privacy.delta)
+    if privacy.noise == "none":
+        return claim
+    spent = [study.cost_of(len(charged))]
+    return Claim(
+        unit=claim.unit,
+        noise=claim.noise,
+        delta=claim.delta,
+        epsilon=composed_epsilon(spent, privacy.delta).pld,
+        candidate_success=candidate_success(spent),
+    )
