@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fedpriv.smears.index import Entry, Index
+    from fedpriv.smears.index import Index
+    from fedpriv.smears.manifest import Entry
 
 _MOST_THREADS = 8
 
