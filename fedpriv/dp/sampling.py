@@ -23,8 +23,6 @@ from fedpriv.dp.accounting import PrivacyEvent
 from fedpriv.dp.randomness import fresh_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 ABSENT = -1
@@ -34,21 +32,21 @@ ABSENT = -1
 class PoissonSampler:
     """Draws units, each with at most ``records_per_unit`` of its records, by fresh independent coins.
 
-    ``units`` lists each unit's record indices (all different, none empty). Raises ValueError otherwise,
-    or for a probability outside (0, 1] or a limit below 1.
+    ``units`` int (records,) gives each record's unit: equal numbers, one unit. Raises ValueError if there is
+    no record, for a probability outside (0, 1], or for a limit below 1.
     """
 
     def __init__(
-        self, units: Sequence[Sequence[int]], *, sampling_probability: float, records_per_unit: int = 1
+        self, units: NDArray[np.int64], *, sampling_probability: float, records_per_unit: int = 1
     ) -> None:
+        if not len(units):
+            raise ValueError("there is no record to sample from")
         if not 0 < sampling_probability <= 1:
             raise ValueError(f"sampling_probability is {sampling_probability}, must lie in (0, 1]")
         if records_per_unit < 1:
             raise ValueError(f"records_per_unit is {records_per_unit}, must be at least 1")
-        records = [record for unit in units for record in unit]
-        if not all(len(unit) for unit in units) or len(set(records)) != len(records):
-            raise ValueError("every unit needs a record, and no record may belong to two")
-        self._units = [np.asarray(unit, dtype=np.int64) for unit in units]
+        order = np.argsort(units, kind="stable")
+        self._units = np.split(order, np.flatnonzero(np.diff(units[order])) + 1)
         self._probability = sampling_probability
         self.records_per_unit = records_per_unit
 

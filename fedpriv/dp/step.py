@@ -1,14 +1,12 @@
 """One private gradient: a Poisson sample, per-unit clipping, noise, and division by a public constant.
 
-*Formal guarantee*: with l2 clip norm C, noise multiplier z and a sampler of probability q, each result of
-:meth:`PrivateStep.gradient` is (sum over sampled units of terms of norm at most C, plus a fresh normal
-vector of standard deviation z C) / expected units a step. That is the event ``sampler.event(z, 1)``;
-everything computed from results alone (momentum, averaging, clipping a released update to a range) costs
-nothing more.
+*Formal guarantee*: with clip norm C, noise multiplier z and a sampler of probability q, each result of
+:meth:`PrivateStep.gradient` is (sum over sampled units of terms of norm at most C, plus a fresh normal vector
+of standard deviation z C) / expected units a step. That is the event ``sampler.event(z, 1)``; what is
+computed from results alone (momentum, averaging, limiting a coordinate's range) costs nothing more.
 
-*Edge cases*: an empty sample is released as noise alone, in the same way. The sum runs over chunks of one
-fixed shape, padded with absent records that contribute exactly zero, so nothing is compiled anew as the
-batch size changes. Time depends on the number of chunks; it does not leave the hospital.
+*Edge cases*: an empty sample is released as noise alone, in the same way. Padding contributes exactly zero.
+Time depends on the number of chunks; it must not be reported beyond the hospital.
 
 *Source*: Abadi et al. 2016, algorithm 1, with Poisson sampling and the expected batch in the denominator.
 """
@@ -20,24 +18,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedpriv.dp.chunks import padded_chunks, units_per_chunk
 from fedpriv.dp.clipping import clipped_gradient_sum
 from fedpriv.dp.noise import gaussian_noise
-from fedpriv.dp.sampling import ABSENT, PoissonSampler
-from fedpriv.legacy_keras import keras, tf
+from fedpriv.legacy_keras import tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_RECORDS_PER_CHUNK = 32
-"""Bounds memory: per-unit gradients of this many records exist at once. Measured best on two cores."""
+    from fedpriv.dp.sampling import PoissonSampler
+    from fedpriv.legacy_keras import keras
 
 
 class PrivateStep:
     """Private gradients of a model's softmax cross-entropy over the records of one hospital.
 
-    ``images`` float32 (records, *shape) and ``labels`` int (records,) stay here. ``expected_units`` is the
+    ``images`` float32 (records, *shape) and ``labels`` int32 (records,) stay here. ``expected_units`` is the
     declared number of units times the sampling probability: a public constant, never the realised batch.
-    Raises ValueError for a clip norm, a multiplier or an expectation out of range.
+    Raises ValueError for a clip norm, a multiplier or an expectation that is not positive and finite.
     """
 
     def __init__(
@@ -51,7 +49,11 @@ class PrivateStep:
         noise_multiplier: float,
         expected_units: float,
     ) -> None:
-        for name, value in (("l2_clip_norm", l2_clip_norm), ("expected_units", expected_units)):
+        for name, value in (
+            ("l2_clip_norm", l2_clip_norm),
+            ("noise_multiplier", noise_multiplier),
+            ("expected_units", expected_units),
+        ):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}, must be positive and finite")
         self._images = images
@@ -59,9 +61,8 @@ class PrivateStep:
         self._sampler = sampler
         self._noise_deviation = noise_multiplier * l2_clip_norm
         self._expected_units = expected_units
-        self._units_per_chunk = max(1, _RECORDS_PER_CHUNK // sampler.records_per_unit)
         self._dimension = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-        places = (self._units_per_chunk, sampler.records_per_unit)
+        places = (units_per_chunk(sampler.records_per_unit), sampler.records_per_unit)
 
         @tf.function(  # type: ignore[untyped-decorator]
             input_signature=[
@@ -83,17 +84,8 @@ class PrivateStep:
         return total / self._expected_units
 
     def _clipped_sum(self, sample: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What noise must hide: it stays in this object."""
         total = np.zeros(self._dimension)
-        for start in range(0, len(sample), self._units_per_chunk):
-            chunk = np.full((self._units_per_chunk, sample.shape[1]), ABSENT)
-            units = sample[start : start + self._units_per_chunk]
-            chunk[: len(units)] = units
-            present = chunk != ABSENT
-            records = np.where(present, chunk, 0)
-            images = np.where(present[..., None, None, None], self._images[records], 0.0)
-            total += self._chunk_sum(
-                images.astype(np.float32),
-                self._labels[records].astype(np.int32),
-                present.astype(np.float32),
-            ).numpy()
+        for chunk in padded_chunks(sample, self._images, self._labels):
+            total += self._chunk_sum(chunk.images, chunk.labels, chunk.present).numpy()
         return total
