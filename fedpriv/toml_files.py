@@ -6,6 +6,7 @@ the file, the section and the key in the message. Wrong TOML is refused with its
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -18,6 +19,9 @@ import tomli_w
 
 if TYPE_CHECKING:
     from fedpriv.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -53,19 +57,35 @@ def dump_toml(value: msgspec.Struct) -> str:
 def write_new_file(path: Path, text: str, error: type[InputError]) -> None:
     """Write ``text`` to the new file ``path`` in one step; raises ``error`` if there is one already."""
     try:
-        descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+        with _draft(path, text) as draft:
             os.link(draft, path)  # unlike a rename, a link never replaces what is there
-        finally:
-            Path(draft).unlink()
     except FileExistsError as cause:
         raise error(f"{path} exists already", hint="choose another name, or move it away") from cause
     except OSError as cause:
         raise error(f"{path} cannot be written: {cause.strerror}") from cause
+
+
+def replace_file(path: Path, text: str, error: type[InputError]) -> None:
+    """Write ``text`` in place of the file ``path`` in one step; raises ``error`` if it cannot."""
+    try:
+        with _draft(path, text) as draft:
+            Path(draft).replace(path)
+    except OSError as cause:
+        raise error(f"{path} cannot be written: {cause.strerror}") from cause
+
+
+@contextlib.contextmanager
+def _draft(path: Path, text: str) -> Iterator[str]:
+    """A synced file beside ``path`` that holds ``text``, gone at the end."""
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        yield draft
+    finally:
+        Path(draft).unlink(missing_ok=True)
 
 
 def _in_words(message: str) -> str:

@@ -102,7 +102,7 @@ class Roster:
                 return member
         raise IdentityError(
             f"the roster of {self.federation} has no hospital {name}; it has {', '.join(self.names)}",
-            hint="send the request file of `fedpriv keys enrol` to the operator, then pin the new roster",
+            hint="send the request file of `fedpriv keys new` to the operator, then pin the new roster",
         )
 
     def signing_keys(self) -> dict[str, bytes]:

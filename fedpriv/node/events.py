@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from fedpriv.dp.accounting import PrivacyEvent  # noqa: TC001 - msgspec reads annotations at run time
+from fedpriv.dp.accounting import PrivacyEvent
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower):

@@ -21,14 +21,16 @@ from fedpriv.identity.keys import Identity, check_name, load, new_identity, save
 from fedpriv.identity.roster import Roster, load_roster
 from fedpriv.node.budget import approvals_of
 from fedpriv.node.events import Approve
+from fedpriv.node.journal import Journal, read_journal
 from fedpriv.node.policy import Policy, check_study
 from fedpriv.study import Study, load_study
 from fedpriv.toml_files import dump_toml, parse_toml, read_toml, write_new_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from fedpriv.node.journal import Journal
+    from fedpriv.node.chain import Row
 
 CONFIG_FILE = "node.toml"
 
@@ -98,15 +100,23 @@ class NodeHome:
         if not self.roster_path.exists():
             raise HomeError(
                 f"{self.roster_path}: no roster yet",
-                hint="ask the operator for it, and compare its fingerprint over the phone",
+                hint="ask the operator for it, then run `fedpriv keys roster FILE --pin`",
             )
         roster = load_roster(self.roster_path)
         if roster.member(self.config.name).signing_key != self.identity().signing_public_key:
             raise HomeError(
                 f"{self.roster_path} has another key for {self.config.name} than {self.identity_folder}",
-                hint="send the operator a new request (`fedpriv keys enrol`), or restore the old identity",
+                hint="send the operator the new request file, or restore the old identity",
             )
         return roster
+
+    def rows(self) -> list[Row]:
+        """Every row of the journal, verified, also while a node writes it; JournalCorrupt if it is broken."""
+        return read_journal(self.folder, self.identity().signing_public_key)
+
+    def open_journal(self) -> Journal:
+        """The journal, for writing; HomeError while another process writes it."""
+        return Journal(self.folder, self.identity())
 
     def approve(self, journal: Journal, study_path: Path, *, again: bool = False) -> Study:
         """Check a study against the policy, keep a copy under its digest, and journal the approval.
@@ -127,7 +137,7 @@ class NodeHome:
         return study
 
     def approved_study(self, digest: bytes) -> Study | None:
-        """The approved study with this digest, None if there is none; the journal is not consulted."""
+        """The study kept under this digest, or None; whether it is approved, the journal says."""
         path = self._approved_path(digest)
         if not path.exists():
             return None
@@ -138,6 +148,18 @@ class NodeHome:
                 hint="delete it and approve the study again from the operator's file",
             )
         return study
+
+    def approved_studies(self, rows: Sequence[Row]) -> list[Study]:
+        """Every approved study, in the order of its first approval in the journal."""
+        digests = dict.fromkeys(row.event.study_digest for row in rows if isinstance(row.event, Approve))
+        found = [(digest, self.approved_study(digest)) for digest in digests]
+        for digest, study in found:
+            if study is None:
+                raise HomeError(
+                    f"{self._approved_path(digest)} is missing, but the journal says it was approved",
+                    hint="put the study file back under that name",
+                )
+        return [study for _, study in found if study is not None]
 
     def _approved_path(self, digest: bytes) -> Path:
         return self.approved_folder / f"{digest.hex()}.toml"

@@ -164,12 +164,13 @@ def read_journal(folder: Path, public_key: bytes, known_heads: Collection[bytes]
     """Every row of the journal in ``folder``, verified; also while a node writes to it.
 
     ``known_heads``: digests (32 bytes) that others hold receipts for; each must be in the chain.
-    JournalCorrupt names the row and why; HomeError if there is no journal.
+    JournalCorrupt names the row and why. A folder without a journal has no rows.
     """
-    if not (folder / HEAD_FILE).exists() and not (folder / DATABASE_FILE).exists():
-        raise HomeError(f"{folder} has no journal yet", hint="`fedpriv node approve` begins it")
-    sequence, head = _read_head(folder / HEAD_FILE)  # before the rows: a writer may add some in between
-    rows = verify_chain(_stored_rows(folder / DATABASE_FILE), public_key)
+    if (folder / HEAD_FILE).exists() or (folder / DATABASE_FILE).exists():
+        sequence, head = _read_head(folder / HEAD_FILE)  # before the rows: a writer may add some in between
+        rows = verify_chain(_stored_rows(folder / DATABASE_FILE), public_key)
+    else:
+        sequence, head, rows = 0, genesis(public_key), []
     digests = [genesis(public_key), *(row.digest for row in rows)]
     if sequence >= len(digests):
         raise JournalCorrupt(
@@ -188,6 +189,17 @@ def read_journal(folder: Path, public_key: bytes, known_heads: Collection[bytes]
                 hint="an old copy of the journal was restored",
             )
     return rows
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether some process, most likely ``fedpriv node start``, holds the journal in ``folder``."""
+    if not (folder / LOCK_FILE).exists():
+        return False
+    try:
+        os.close(_lock(folder / LOCK_FILE))
+    except HomeError:
+        return True
+    return False
 
 
 def _stored_rows(path: Path) -> Iterator[StoredRow]:

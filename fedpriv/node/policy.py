@@ -13,7 +13,7 @@ from msgspec import Meta
 from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
 from fedpriv.errors import PolicyRefused
 from fedpriv.secagg.refusal import RefusalCode
-from fedpriv.study import Noise, Study  # noqa: TC001 - msgspec reads annotations at run time
+from fedpriv.study import Noise, Study
 
 
 class Declined(PolicyRefused):

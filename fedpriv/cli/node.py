@@ -1,0 +1,173 @@
+"""``fedpriv node``: a hospital's side, what an admin types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(help="Take part as a hospital.", no_args_is_help=True)
+
+Home = Annotated[Path, typer.Option("--home", help="The hospital's home folder.", show_default="here")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+_BAR = 40
+
+
+@app.command(
+    epilog="Example: fedpriv node init --name mayo --images /data/smears --coordinator fed.example.org:9092"
+)
+def init(
+    name: Annotated[str, typer.Option(help="The hospital's name in the roster.")],
+    images: Annotated[Path, typer.Option(help="The folder of images; it is only ever read.")],
+    coordinator: Annotated[str, typer.Option(metavar="HOST:PORT", help="The coordinator's address.")],
+    home: Home = Path(),
+    dataset: Annotated[
+        str | None, typer.Option(help="The budget's name for the images.", show_default="the folder's name")
+    ] = None,
+    hospital: Annotated[
+        str | None, typer.Option(help="Take the manifest's rows of this hospital only.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Take the manifest's rows of this split only.")] = None,
+    on_bad_image: Annotated[
+        Literal["refuse", "skip"], typer.Option(help="What to do with an unusable image.")
+    ] = "refuse",
+    smallest_cohort: Annotated[int, typer.Option(help="Policy: never fewer hospitals in a sum.")] = 2,
+    largest_epsilon: Annotated[float, typer.Option(help="Policy: what the dataset may ever spend.")] = 8.0,
+    largest_delta: Annotated[float, typer.Option(help="Policy: the delta of that budget.")] = 1e-5,
+) -> None:
+    """Make a home: node.toml with your policy, keys if there are none, and folders for studies and logs."""
+    from fedpriv.node.home import Config, Dataset, init_home
+    from fedpriv.node.policy import Policy
+
+    folder = images.resolve()
+    made = init_home(
+        home,
+        Config(
+            name=name,
+            coordinator=coordinator,
+            dataset=Dataset(
+                name=dataset or folder.name,
+                images=str(folder),
+                hospital=hospital,
+                split=split,
+                on_bad_image=on_bad_image,
+            ),
+            policy=Policy(
+                smallest_cohort=smallest_cohort, largest_epsilon=largest_epsilon, largest_delta=largest_delta
+            ),
+        ),
+    )
+    typer.echo(f"{name} in {made.folder.resolve()}; its policy is in {made.folder / 'node.toml'}")
+
+
+@app.command(epilog="Example: fedpriv node approve study.toml --home hospital")
+def approve(
+    study_file: Annotated[
+        Path, typer.Argument(metavar="STUDY", help="The study file, as the operator sent it.")
+    ],
+    home: Home = Path(),
+    again: Annotated[
+        bool, typer.Option("--again", help="Grant its rounds, and their cost, once more.")
+    ] = False,
+) -> None:
+    """Approve a study by its digest: its rounds, once, within your policy."""
+    from fedpriv.node.home import open_home
+
+    node = open_home(home)
+    with node.open_journal() as journal:
+        study = node.approve(journal, study_file, again=again)
+    privacy = study.privacy
+    typer.echo(f"approved {study.study.name}, digest {study.digest.hex()}")
+    typer.echo(
+        f"it may cost {node.config.dataset.name} epsilon {privacy.epsilon:g} at delta {privacy.delta:g} per "
+        f"{privacy.unit}, over {study.training.rounds} rounds"
+    )
+
+
+@app.command(epilog="Example: fedpriv node status --json")
+def status(home: Home = Path(), as_json: AsJson = False) -> None:
+    """Show whether the node runs, which roster and studies it holds, and what happened last."""
+    from fedpriv.node.events import Approve, Close, Refuse
+    from fedpriv.node.home import open_home
+    from fedpriv.node.journal import is_being_written
+
+    node = open_home(home)
+    rows = node.rows()
+    running = is_being_written(node.folder)
+    roster = node.roster().fingerprint if node.roster_path.exists() else None
+    approvals = [row.event for row in rows if isinstance(row.event, Approve)]
+    approved = {approval.study_digest.hex(): approval.study_name for approval in approvals}
+    closed = sum(isinstance(row.event, Close) for row in rows)
+    refused = [row.event.reason for row in rows if isinstance(row.event, Refuse)]
+    if as_json:
+        _echo_json(
+            {
+                "name": node.config.name,
+                "running": running,
+                "coordinator": node.config.coordinator,
+                "roster": roster,
+                "approved": approved,
+                "rounds_closed": closed,
+                "refusals": len(refused),
+                "last_refusal": refused[-1] if refused else None,
+                "journal_rows": len(rows),
+            }
+        )
+        return
+    typer.echo(
+        f"{node.config.name}  {'running' if running else 'not running'}, calls {node.config.coordinator}"
+    )
+    typer.echo(f"roster    {roster or 'none pinned yet: fedpriv keys roster FILE --pin'}")
+    for digest, study_name in approved.items():
+        typer.echo(f"approved  {study_name}  {digest[:16]}")
+    typer.echo(f"journal   {len(rows)} rows, all verify; {closed} rounds closed, {len(refused)} refusals")
+    if refused:
+        typer.echo(f"refused   {refused[-1]}")
+
+
+@app.command(epilog="Example: fedpriv node budget --home hospital")
+def budget(home: Home = Path(), as_json: AsJson = False) -> None:
+    """Show what the dataset has spent, on which studies, and how many more rounds fit."""
+    from fedpriv.node import budget as budgets
+    from fedpriv.node.home import open_home
+
+    node = open_home(home)
+    rows, dataset, policy = node.rows(), node.config.dataset.name, node.config.policy
+    spent = budgets.budget_of(rows, dataset, policy)
+    studies = node.approved_studies(rows)
+    charges = budgets.charges_of(rows, dataset)
+    table = [
+        {
+            "study": study.study.name,
+            "digest": study.digest.hex(),
+            "rounds_charged": sum(charge.study_digest == study.digest for charge in charges),
+            "rounds_approved": budgets.approvals_of(rows, study.digest) * study.training.rounds,
+            "rounds_that_fit": budgets.rounds_that_fit(rows, dataset, study, policy),
+        }
+        for study in studies
+    ]
+    if as_json:
+        import msgspec
+
+        _echo_json({**msgspec.to_builtins(spent), "studies": table})
+        return
+    share = min(1.0, spent.epsilon / spent.largest_epsilon)
+    bar = "#" * round(_BAR * share)
+    typer.echo(f"{dataset}  [{bar:.<{_BAR}}]  epsilon {spent.epsilon:.4g} of {spent.largest_epsilon:g}")
+    typer.echo(
+        f"at delta {spent.delta:g} per {spent.unit or 'unit'}, composed over {spent.rounds} charged rounds"
+    )
+    for line in table:
+        typer.echo(
+            f"  {line['study']}  {line['rounds_charged']} of {line['rounds_approved']} approved rounds "
+            f"charged; {line['rounds_that_fit']} more fit the budget"
+        )
+
+
+def _echo_json(value: object) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2))

@@ -1,0 +1,156 @@
+"""``fedpriv study``: write, plan and read what a federation agrees on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The study: what the hospitals agree on.", no_args_is_help=True)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+_TEMPLATE = """\
+[study]
+name = "{name}"
+classes = [{classes}]
+
+[hospitals]               # name = declared units: public constants; weights come from them
+{hospitals}
+
+[images]                  # fixed preprocessing; nothing is computed from data
+size = 64
+
+[model]
+name = "smear-cnn"
+
+[privacy]                 # `fedpriv study plan` writes noise_multiplier here
+unit = "image"            # or "patient", with images_per_patient
+noise = "local"           # or "distributed": a round is then one step of the whole federation
+epsilon = 8.0             # over all rounds
+delta = {delta}
+l2_clip_norm = 1.0
+
+[training]
+rounds = 8
+local_steps = 10
+sampling_probability = 0.25
+learning_rate = 0.5
+momentum = 0.9
+update_range = 1.0        # largest absolute coordinate of an update
+
+[secure_aggregation]
+smallest_cohort = {smallest_cohort}
+colluders = 0             # threshold t: the smallest with 2 t > n + colluders
+dropouts = {dropouts}
+bits = 16
+"""
+
+
+@app.command(epilog="Example: fedpriv study new demo --hospital A=240 --hospital B=240 --hospital C=240")
+def new(
+    name: Annotated[str, typer.Argument(help="The study's name.")],
+    hospital: Annotated[
+        list[str], typer.Option(metavar="NAME=UNITS", help="A hospital and the units it declares.")
+    ],
+    classes: Annotated[str, typer.Option(help="Class names, separated by commas.")] = "Benign,Early,Pre,Pro",
+    out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="NAME.toml")] = None,
+) -> None:
+    """Write a study file to start from, with every key and what it means."""
+    from fedpriv.errors import StudyError
+    from fedpriv.study import parse_study
+    from fedpriv.toml_files import write_new_file
+
+    path = out or Path(f"{name}.toml")
+    units = dict(_name_and_units(text) for text in hospital)
+    dropouts = 1 if len(units) > 2 else 0  # noqa: PLR2004 - t = 2 of 2 leaves no room
+    text = _TEMPLATE.format(
+        name=name,
+        classes=", ".join(f'"{label.strip()}"' for label in classes.split(",")),
+        hospitals="\n".join(f"{who} = {count}" for who, count in sorted(units.items())),
+        delta=min(1e-5, 0.1 / max(1, sum(units.values()))),
+        dropouts=dropouts,
+        smallest_cohort=max(2, len(units) - dropouts),
+    )
+    parse_study(text, str(path))
+    write_new_file(path, text, StudyError)
+    typer.echo(f"wrote {path}; next: fedpriv study plan {path}")
+
+
+@app.command(epilog="Example: fedpriv study plan configs/all-pbs-local.toml")
+def plan(
+    study_file: StudyFile,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute and show only; write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute the noise for the study's epsilon over all rounds, and write it into the file."""
+    from fedpriv import plan as plans
+    from fedpriv.errors import StudyError
+    from fedpriv.study import load_study, write_noise_multiplier
+    from fedpriv.toml_files import replace_file
+
+    study = load_study(study_file)
+    planned = plans.plan(study)
+    if not dry_run:
+        text = study_file.read_text(encoding="utf-8")
+        text = write_noise_multiplier(text, str(study_file), planned.noise_multiplier)
+        replace_file(study_file, text, StudyError)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        digest = study.with_noise_multiplier(planned.noise_multiplier).digest.hex()
+        typer.echo(json.dumps({"study_digest": digest, **asdict(planned)}, indent=2))
+        return
+    typer.echo(
+        f"noise_multiplier = {planned.noise_multiplier}{'' if dry_run else f', written into {study_file}'}"
+    )
+    typer.echo(
+        f"epsilon {planned.epsilon:.4g} (PLD; {planned.epsilon_rdp:.4g} by RDP) at delta {planned.delta:g} "
+        f"per {study.privacy.unit}, over {study.steps} steps"
+    )
+    typer.echo(plans.candidates_line(study, planned.candidate_success))
+    typer.echo("\nunder the same noise:\n  rounds  sampling probability  epsilon")
+    for other in planned.alternatives:
+        typer.echo(f"  {other.rounds:6}  {other.sampling_probability:20g}  {other.epsilon:7.4g}")
+    typer.echo("\nnext: every admin runs `fedpriv node approve` on this file")
+
+
+@app.command(epilog="Example: fedpriv study show configs/demo.toml --json")
+def show(study_file: StudyFile, as_json: AsJson = False) -> None:
+    """Show a study, its digest and its threshold; fails, naming the key, if the file breaks a rule."""
+    import msgspec
+
+    from fedpriv.study import dump_study, load_study
+
+    study = load_study(study_file)
+    if as_json:
+        import json
+
+        summary = {
+            **msgspec.to_builtins(study),
+            "digest": study.digest.hex(),
+            "threshold": study.threshold,
+            "units": study.units,
+            "steps": study.steps,
+        }
+        typer.echo(json.dumps(summary, indent=2))
+        return
+    typer.echo(dump_study(study))
+    rules = study.secure_aggregation
+    typer.echo(f"digest     {study.digest.hex()}")
+    typer.echo(
+        f"threshold  {study.threshold} of {len(study.hospitals)} hospitals; up to {rules.dropouts} may drop "
+        f"out, up to {rules.colluders} may collude with the coordinator"
+    )
+    if study.privacy.noise_multiplier is None:
+        typer.echo("not planned yet: fedpriv study plan")
+
+
+def _name_and_units(text: str) -> tuple[str, int]:
+    name, _, units = text.partition("=")
+    if not units.isdecimal():
+        raise typer.BadParameter(f"{text!r} is not NAME=UNITS", param_hint="--hospital")
+    return name, int(units)

@@ -1,0 +1,97 @@
+"""From a privacy target to a noise multiplier, with what else the same noise would allow.
+
+The plan is for the study's whole course: all rounds, all steps, composed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fedpriv.dp.accounting import PrivacyEvent, candidate_success, composed_epsilon, noise_multiplier_for
+from fedpriv.errors import StudyError
+
+if TYPE_CHECKING:
+    from fedpriv.study import Study
+
+CANDIDATES = 100
+_FACTORS = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """The epsilon that another length or another sampling would spend under the planned noise."""
+
+    rounds: int
+    sampling_probability: float
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The noise a study needs and what it then claims; ``epsilon_rdp`` is the second, looser accountant's.
+
+    ``candidate_success``: the most often that an attacker who knows everything except one unit, and has
+    narrowed it to 100 candidates, picks the right one.
+    """
+
+    noise_multiplier: float
+    epsilon: float
+    epsilon_rdp: float
+    delta: float
+    candidate_success: float
+    alternatives: tuple[Alternative, ...]
+
+
+def plan(study: Study) -> Plan:
+    """The smallest noise that keeps ``study`` within its epsilon and delta.
+
+    StudyError if no noise does. A noise multiplier that the study has already is not looked at.
+    """
+    privacy, training = study.privacy, study.training
+    if math.isinf(privacy.epsilon):
+        noise_multiplier = 0.0
+    else:
+        try:
+            noise_multiplier = noise_multiplier_for(
+                privacy.epsilon, privacy.delta, training.sampling_probability, study.steps
+            )
+        except ValueError as error:
+            raise StudyError(f"the study {study.study.name} cannot be planned: {error}") from error
+    event = PrivacyEvent(noise_multiplier, training.sampling_probability, study.steps)
+    epsilon = composed_epsilon([event], privacy.delta)
+    return Plan(
+        noise_multiplier=noise_multiplier,
+        epsilon=epsilon.pld,
+        epsilon_rdp=epsilon.rdp,
+        delta=privacy.delta,
+        candidate_success=candidate_success([event], CANDIDATES),
+        alternatives=_alternatives(study, noise_multiplier),
+    )
+
+
+def candidates_line(study: Study, success: float) -> str:
+    """The claim in words that a hospital's board can weigh."""
+    return (
+        f"an attacker who knows everything except one {study.privacy.unit} and has narrowed it to "
+        f"{CANDIDATES} candidates picks the right one at most {100 * success:.3g} % of the time "
+        f"(guessing: {100 / CANDIDATES:g} %)"
+    )
+
+
+def _alternatives(study: Study, noise_multiplier: float) -> tuple[Alternative, ...]:
+    rounds = sorted({max(1, round(study.training.rounds * factor)) for factor in _FACTORS})
+    probabilities = sorted({min(1.0, study.training.sampling_probability * factor) for factor in _FACTORS})
+    return tuple(
+        Alternative(
+            count,
+            probability,
+            composed_epsilon(
+                [PrivacyEvent(noise_multiplier, probability, count * study.training.local_steps)],
+                study.privacy.delta,
+            ).pld,
+        )
+        for count, probability in itertools.product(rounds, probabilities)
+    )
