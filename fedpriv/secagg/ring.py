@@ -20,12 +20,15 @@ import numpy as np
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 WORD_BITS = 64
 MIN_VALUE_BITS = 2
 MAX_VALUE_BITS = 32
 
+_PACKING_CHUNK = 1 << 14  # words packed at a time: 128 KiB, and up to four times that of values
 _ROUNDING_CHUNK = 1 << 18  # values rounded at a time: 2 MiB of float64
 
 
@@ -61,13 +64,13 @@ def pack(values: NDArray[np.int64], layout: Layout) -> NDArray[np.uint64]:
     """
     if values.dtype != np.int64 or values.ndim != 1:
         raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, "an update that is not a vector of int64")
-    if values.size and (values.min() < 0 or values.max() >= 2**layout.bits):
-        raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, f"a value outside [0, 2^{layout.bits})")
-    unsigned = values.view(np.uint64)
     words = np.zeros(layout.words(values.size), dtype=np.uint64)
-    for lane in range(layout.lanes):
-        column = unsigned[lane :: layout.lanes]
-        words[: column.size] |= column << np.uint64(lane * layout.lane_bits)
+    for block, chunk in _blocks(values.view(np.uint64), words, layout):
+        if block.max() >= 2**layout.bits:  # a negative value is huge here
+            raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, f"a value outside [0, 2^{layout.bits})")
+        for lane in range(layout.lanes):
+            column = block[lane :: layout.lanes]
+            chunk[: column.size] |= column << np.uint64(lane * layout.lane_bits)
     return words
 
 
@@ -75,9 +78,10 @@ def unpack(words: NDArray[np.uint64], count: int, layout: Layout) -> NDArray[np.
     """The ``count`` lane values of uint64 ``words``, as int64 (count,)."""
     mask = np.uint64(2**layout.lane_bits - 1)
     values = np.empty(count, dtype=np.int64)
-    for lane in range(layout.lanes):
-        column = values[lane :: layout.lanes]
-        column[:] = (words[: column.size] >> np.uint64(lane * layout.lane_bits)) & mask
+    for block, chunk in _blocks(values.view(np.uint64), words, layout):
+        for lane in range(layout.lanes):
+            column = block[lane :: layout.lanes]
+            np.bitwise_and(chunk[: column.size] >> np.uint64(lane * layout.lane_bits), mask, out=column)
     return values
 
 
@@ -117,3 +121,12 @@ def dequantise_sum(
     centred: NDArray[np.float64] = (total - hospitals * half).astype(np.float64)
     centred *= update_range / half
     return centred
+
+
+def _blocks(
+    values: NDArray[np.uint64], words: NDArray[np.uint64], layout: Layout
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
+    """Views of the values and of the words that hold them, small enough to stay in the cache."""
+    for start in range(0, words.size, _PACKING_CHUNK):
+        stop = start + _PACKING_CHUNK
+        yield values[start * layout.lanes : stop * layout.lanes], words[start:stop]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from support.federation import Federation, terms_for
 
-from fedpriv.errors import RoundFailed
 from fedpriv.secagg.messages import Stage
 
 LOSSES = (None, Stage.ADVERTISE, Stage.SHARE, Stage.UPLOAD, Stage.AGREE, Stage.UNMASK)

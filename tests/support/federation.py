@@ -57,6 +57,7 @@ class Federation:
     coordinator: CoordinatorRound = field(init=False)
     hospitals: dict[str, HospitalRound] = field(init=False)
     values: dict[str, np.ndarray] = field(init=False)
+    replies: dict[tuple[Stage, str], Envelope] = field(init=False, default_factory=dict)
 
     def __post_init__(self):
         names = self.terms.hospitals
@@ -113,7 +114,9 @@ class Federation:
         """Every hospital but the lost ones answers its request and the coordinator takes the reply."""
         for name, request in requests.items():
             if name not in lost:
-                self.coordinator.receive(name, self.answer(name, request))
+                reply = self.answer(name, request)
+                self.replies[request.stage, name] = reply
+                self.coordinator.receive(name, reply)
 
     def run_to(self, stage: Stage, lost=None):
         """The requests of ``stage``, with the hospitals of ``lost`` [stage] missing in the stages before."""
