@@ -148,12 +148,12 @@ class HospitalRound:
         """SHARE: check everybody's advertisement; give each neighbour its encrypted shares."""
         return self._once(Stage.SHARE, advertisements, self._share)
 
-    def upload(self, mailbox: Envelope, values: NDArray[np.int64]) -> Envelope:
-        """UPLOAD: check commitments and shares; give ``values``, int64 (d,) in [0, 2^bits), masked.
+    def upload(self, mailbox: Envelope, train: Callable[[], NDArray[np.int64]]) -> Envelope:
+        """UPLOAD: check commitments and shares, then ``train``; give its int64 (d,) in [0, 2^bits) masked.
 
-        A repeated request gets the first reply: ``values`` are then not looked at.
+        Nothing is trained, so nothing is charged, for a request that breaks a rule or is repeated.
         """
-        return self._once(Stage.UPLOAD, mailbox, lambda request: self._upload(request, values))
+        return self._once(Stage.UPLOAD, mailbox, lambda request: self._upload(request, train))
 
     def agree(self, survivors: Envelope) -> Envelope:
         """AGREE: check the list of survivors; sign it, the only one in this round."""
@@ -170,7 +170,7 @@ class HospitalRound:
         return self._once(Stage.CLOSE, receipt, self._close)
 
     def reply_to(self, request: Envelope) -> Envelope | None:
-        """The reply that this very request already got, if any: saves training for a repeated UPLOAD."""
+        """The reply that this very request already got, if any: a caller need not persist it twice."""
         digest, reply = self._answered.get(request.stage, (b"", None))
         return reply if digest == _fingerprint(request) else None
 
@@ -266,7 +266,7 @@ class HospitalRound:
         ).sealed_by(self._signing_key)
         return Envelope(Stage.SHARE, encode(ShareDelivery(self._commitment, ciphertexts)))
 
-    def _upload(self, request: Envelope, values: NDArray[np.int64]) -> Envelope:
+    def _upload(self, request: Envelope, train: Callable[[], NDArray[np.int64]]) -> Envelope:
         fresh = self._fresh
         mailbox = decode(request.body, Mailbox)
         checks.own_entry(self._commitment, mailbox.commitments)
@@ -286,6 +286,7 @@ class HospitalRound:
             for share in self._held[letter.name]:
                 element(share)
 
+        values = train()
         if values.size != self.terms.parameters:
             raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, f"an update of {values.size} parameters")
         words = pack(values, self.terms.layout)

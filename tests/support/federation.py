@@ -102,7 +102,7 @@ class Federation:
             case Stage.SHARE:
                 return hospital.share(request)
             case Stage.UPLOAD:
-                return hospital.upload(request, self.values[name])
+                return hospital.upload(request, lambda: self.values[name])
             case Stage.AGREE:
                 return hospital.agree(request)
             case Stage.UNMASK:
