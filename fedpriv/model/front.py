@@ -59,9 +59,13 @@ class SmearFront(keras.layers.Layer):  # type: ignore[misc]
         red, green, blue = tf.unstack(images, axis=-1)
         axes = tf.stack([(red + green + blue) / 3.0, red - green, (red + green) / 2.0 - blue], axis=-1)
         bins = [_soft_bins(axes[..., axis], *limits) for axis, limits in enumerate(_AXIS_RANGES)]
-        colour = tf.concat(bins, axis=-1) - 1.0 / BINS
-        texture = tf.concat(_texture_maps(axes), axis=-1) - _TEXTURE_OFFSET
-        return _GAIN * tf.nn.avg_pool2d(tf.concat([colour, texture], axis=-1), CELL, CELL, "VALID")
+        colour = tf.concat([_cell_means(one_axis) for one_axis in bins], axis=-1) - 1.0 / BINS
+        texture = _cell_means(tf.concat(_texture_maps(axes), axis=-1)) - _TEXTURE_OFFSET
+        return _GAIN * tf.concat([colour, texture], axis=-1)
+
+
+def _cell_means(maps: Tensor) -> Tensor:
+    return tf.nn.avg_pool2d(maps, CELL, CELL, "VALID")
 
 
 def _soft_bins(values: Tensor, lowest: float, highest: float) -> Tensor:
