@@ -1,0 +1,111 @@
+"""The coordinator picks threshold 1 and a cohort of one or two: elsewhere accepted, here not expressible."""
+
+import numpy as np
+import pytest
+from support.federation import Federation, terms_for
+
+from fedpriv.secagg import checks, messages
+from fedpriv.secagg.messages import AdvertisementList, Envelope, Stage, SurvivorList, encode
+from fedpriv.secagg.refusal import RefusalCode, RuleBroken
+
+
+def sum_of_two(federation):
+    """Drop everybody but two of five hospitals before they upload."""
+    lost = federation.terms.hospitals[2:]
+    return federation.run({Stage.ADVERTISE: lost})
+
+
+def test_no_request_has_a_field_for_policy():
+    requests = [
+        messages.Invitation,
+        messages.AdvertisementList,
+        messages.Mailbox,
+        messages.SurvivorList,
+        messages.AgreementList,
+    ]
+    fields = {field for request in requests for field in request.__struct_fields__}
+    assert fields == {
+        "run",
+        "round",
+        "roster_digest",
+        "study_digest",
+        "advertisements",
+        "commitments",
+        "ciphertexts",
+        "names",
+        "agreements",
+    }
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"threshold": 1},
+        {"threshold": 2},
+        {"threshold": 3, "colluders": 1},
+        {"threshold": 4, "dropouts": 2},
+        {"smallest_cohort": 6},
+        {"dropouts": -1},
+        {"colluders": -1},
+        {"bits": 33},
+        {"bits": 1},
+        {"parameters": 0},
+        {"hospitals": ("a",)},
+        {"hospitals": ("b", "a", "c", "d", "e")},
+        {"hospitals": ("a", "a", "b", "c", "d")},
+    ],
+)
+def test_terms_that_protect_nobody_cannot_be_built(numbers):
+    with pytest.raises(RuleBroken) as refused:
+        terms_for(5, **numbers)
+    assert refused.value.code is RefusalCode.UNSAFE_TERMS
+
+
+def test_the_message_names_the_numbers():
+    with pytest.raises(RuleBroken, match=r"2 \* 3 must exceed 5 \+ 1"):
+        terms_for(5, threshold=3, colluders=1)
+
+
+def test_a_small_cohort_is_refused_by_the_hospital_and_the_coordinator():
+    federation = Federation(terms_for(5))
+    requests = federation.coordinator.open(federation.model)
+    federation.exchange(requests, lost=federation.terms.hospitals[2:])
+    two = tuple(federation.coordinator.record.advertisements)
+    with pytest.raises(RuleBroken) as refused:
+        federation.hospitals["h0000"].share(Envelope(Stage.SHARE, encode(AdvertisementList(two))))
+    assert refused.value.code is RefusalCode.COHORT_TOO_SMALL
+
+
+def test_a_short_list_of_survivors_is_refused():
+    federation = Federation(terms_for(5))
+    federation.exchange(federation.run_to(Stage.UPLOAD))
+    pair = SurvivorList(federation.terms.hospitals[:2])
+    with pytest.raises(RuleBroken) as refused:
+        federation.hospitals["h0000"].agree(Envelope(Stage.AGREE, encode(pair)))
+    assert refused.value.code is RefusalCode.COHORT_TOO_SMALL
+
+
+def test_a_hospitals_own_policy_is_stricter_than_the_study():
+    federation = Federation(terms_for(5))
+    strict = terms_for(5, smallest_cohort=5)
+    federation.hospitals["h0000"] = federation.hospital("h0000", terms=strict)
+    requests = federation.run_to(Stage.SHARE, {Stage.ADVERTISE: ["h0004"]})
+    with pytest.raises(RuleBroken) as refused:
+        federation.hospitals["h0000"].share(requests["h0000"])
+    assert refused.value.code is RefusalCode.COHORT_TOO_SMALL
+
+
+def test_control_terms_from_the_coordinator_open_a_sum_of_two(monkeypatch):
+    """With threshold 1 the sum of two opens, and one of the two, colluding, subtracts itself."""
+    monkeypatch.setattr("fedpriv.secagg.terms.RoundTerms.__post_init__", lambda _self: None)
+    federation = Federation(terms_for(5, threshold=1, dropouts=4, smallest_cohort=1))
+    victim, colluder = federation.terms.hospitals[:2]
+    alone = sum_of_two(federation) - federation.values[colluder]
+    np.testing.assert_array_equal(alone, federation.values[victim])
+
+
+def test_a_member_missing_from_the_roster_is_refused():
+    federation = Federation(terms_for(3))
+    with pytest.raises(RuleBroken) as refused:
+        checks.roster({name: federation.roster[name] for name in ("h0000", "h0001")}, federation.terms)
+    assert refused.value.code is RefusalCode.UNKNOWN_HOSPITAL
