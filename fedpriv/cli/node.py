@@ -87,6 +87,16 @@ def approve(
     )
 
 
+@app.command(epilog="Example: fedpriv node start --home hospital")
+def start(home: Home = Path()) -> None:
+    """Answer the coordinator until Ctrl-C; only approved studies, within your policy and budget."""
+    from fedpriv.node.home import open_home
+    from fedpriv.node.service import work
+
+    node = open_home(home)
+    work(node, say=lambda line: typer.echo(f"{node.config.name}: {line}", err=True))
+
+
 @app.command(epilog="Example: fedpriv node status --json")
 def status(home: Home = Path(), as_json: AsJson = False) -> None:
     """Show whether the node runs, which roster and studies it holds, and what happened last."""

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Self
 import typer
 
 from fedpriv.coordinator import events
+from fedpriv.coordinator.rounds import claim_of
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.console import RenderableType
     from rich.live import Live
+
+    from fedpriv.coordinator.run_folder import RoundEnded, RunFolder
+    from fedpriv.model.folder import Claim
 
 STAGE_WORDS = {
     "ADVERTISE": "keys",
@@ -35,6 +39,44 @@ def round_line(over: events.RoundOver) -> str:
         return f"round {ended.round}: FAILED after {seconds:.1f} s: {ended.reason}"
     cost = "no privacy" if over.epsilon is None else f"epsilon so far {over.epsilon:.3f}"
     return f"round {ended.round}: cohort {' '.join(ended.cohort)}, {seconds:.1f} s, {cost}"
+
+
+def summary_of(run: RunFolder, ended: list[RoundEnded]) -> dict[str, object]:
+    """What a script wants to know of ``ended``, the rounds of one command, and of the run so far."""
+    privacy = claim_of(run)
+    return {
+        "run": str(run.folder.resolve()),
+        "study": run.study.study.name,
+        "rounds_complete": len(run.completed()),
+        "epsilon": privacy.epsilon,
+        "delta": privacy.delta,
+        "unit": privacy.unit,
+        "noise": privacy.noise,
+        "candidate_success": privacy.candidate_success,
+        "rounds": [
+            {
+                "round": line.round,
+                "outcome": line.outcome,
+                "cohort": list(line.cohort),
+                "dropped": line.dropped,
+                "reason": line.reason,
+                "seconds": line.seconds,
+            }
+            for line in ended
+        ],
+    }
+
+
+def claim_lines(claim: Claim) -> list[str]:
+    """The privacy claim in words, the line about candidates included."""
+    if claim.epsilon is None or claim.candidate_success is None:
+        return ["no noise was added: nothing is promised to any " + claim.unit]
+    cost = f"epsilon {claim.epsilon:.3f} at delta {claim.delta:g} per {claim.unit}"
+    odds = f"picks the right one at most {100 * claim.candidate_success:.1f} % of the time (guessing: 1 %)"
+    return [
+        f"{cost}, {claim.noise} noise, composed over all rounds",
+        f"an attacker who knows all but one {claim.unit} and has narrowed it to 100 candidates {odds}",
+    ]
 
 
 class RoundView(AbstractContextManager["RoundView"]):

@@ -14,12 +14,11 @@ import logging
 import os
 import time
 import zipfile
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self, cast
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # flwr reads it once, when it is first imported
 os.environ["GRPC_VERBOSITY"] = "NONE"  # what gRPC would print is raised as an error, too
+os.environ["no_grpc_proxy"] = "127.0.0.1"  # a proxy in the environment would be asked even for loopback
 
 import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
@@ -43,23 +42,20 @@ from flwr.supercore.constant import NodeStatus
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
+from fedpriv.coordinator.exchange import Announcement, Arrival, Exchange, LossReason, Lost
 from fedpriv.errors import RoundFailed, Unreachable
 from fedpriv.secagg.messages import Envelope, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from flwr.proto.message_pb2 import Message as MessageProto
-    from flwr.proto.message_pb2 import ObjectTree
     from flwr.proto.node_pb2 import NodeInfo
 
 MESSAGE_TYPE = "query.fedpriv"
 
 _CALL_TIMEOUT_S = 60.0
 _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.1
-# A hospital that reconnects is away for at most 4 s: it is asked again that long before it counts as lost.
-_SENDS, _RESEND_PAUSE_S = 4, 2.0
 _LARGEST_REPLY_BYTES = 1 << 30
 _CONTROL_PATIENCE_S, _CONTROL_RETRY_S = 15.0, 0.5  # a SuperLink needs some 5 s to come back
 
@@ -80,21 +76,6 @@ clientapp = "none:none"
 _README = (
     "This bundle holds no code. Hospitals run what is installed on their own machines, never a bundle.\n"
 )
-
-
-class LossReason(StrEnum):
-    """Why there is no reply."""
-
-    DEADLINE = "did not answer in time"
-    OFFLINE = "is not connected"
-    MALFORMED = "sent something that is no reply"
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """In place of a reply: the hospital is out of this stage."""
-
-    reason: LossReason
 
 
 class Members:
@@ -193,7 +174,7 @@ class FlowerLink:
         reply of the hospital's own node to this very message counts. A SuperLink that is away is waited for.
         RoundFailed if somebody else ended the run.
         """
-        exchange = _Exchange(self._grid, self._node_of, requests, time.monotonic() + deadline_s)
+        exchange = Exchange(self._grid, self._node_of, requests, time.monotonic() + deadline_s)
         pause_s = _FIRST_POLL_S
         while not exchange.finished:
             try:
@@ -216,98 +197,6 @@ class FlowerLink:
                 self._control.stop_run(self._run_id)
         except Unreachable as error:
             _log.warning("the run was left open, the next one ends it: %s", error.message)
-
-
-@dataclass(slots=True)
-class _Arrival:
-    """A reply that was announced; its objects come one by one."""
-
-    message_id: str
-    missing: list[str]
-    contents: dict[str, bytes] = field(default_factory=dict)
-    n_bytes: int = 0
-
-
-@dataclass(slots=True)
-class _Request:
-    """One hospital's request and how far it is: due, then in flight, then arriving."""
-
-    name: str
-    node_id: int
-    envelope: Envelope
-    due: float  # monotonic time of the next send
-    sends_left: int = _SENDS
-    message_id: str | None = None
-    arrival: _Arrival | None = None
-
-
-class _Exchange:
-    """One request to each of several hospitals, and what came back so far."""
-
-    def __init__(
-        self, grid: _Grid, node_of: Mapping[str, int], requests: Mapping[str, Envelope], deadline: float
-    ) -> None:
-        now = time.monotonic()
-        self._grid = grid
-        self._deadline = deadline
-        self._open = {name: _Request(name, node_of[name], request, now) for name, request in requests.items()}
-
-    @property
-    def finished(self) -> bool:
-        """Whether every hospital is settled."""
-        return not self._open
-
-    def advance(self) -> Iterator[tuple[str, Envelope | Lost]]:
-        """Do what can be done without waiting, and yield the hospitals that this settles."""
-        if time.monotonic() >= self._deadline:
-            lost, self._open = self._open, {}
-            yield from ((name, Lost(LossReason.DEADLINE)) for name in lost)
-            return
-        self._send()
-        self._look()
-        for request in list(self._open.values()):
-            answer = self._answer(request)
-            if answer is not None:
-                del self._open[request.name]
-                yield request.name, answer
-
-    def _send(self) -> None:
-        now = time.monotonic()
-        due = [
-            request
-            for request in self._open.values()
-            if request.message_id is None and request.sends_left and request.due <= now
-        ]
-        messages = [
-            Message(_to_content(request.envelope), request.node_id, MESSAGE_TYPE, ttl=self._deadline - now)
-            for request in due
-        ]
-        for request, message_id in zip(due, self._grid.push_messages(messages), strict=True):
-            request.sends_left -= 1
-            request.message_id = message_id or None  # none for a node that was never there
-            request.due = now + _RESEND_PAUSE_S
-
-    def _look(self) -> None:
-        in_flight = {
-            request.message_id: request
-            for request in self._open.values()
-            if request.message_id is not None and request.arrival is None
-        }
-        for message, tree in self._grid.announced(in_flight):
-            request = in_flight[message.metadata.reply_to_message_id]
-            if message.HasField("error") or message.metadata.src_node_id != request.node_id:
-                request.message_id = None  # the SuperLink says that it is lost: send again
-                request.due = time.monotonic() + _RESEND_PAUSE_S
-            else:
-                objects = [node.object_id for node in iterate_object_tree(tree)]
-                request.arrival = _Arrival(message.metadata.message_id, objects)
-
-    def _answer(self, request: _Request) -> Envelope | Lost | None:
-        if request.arrival is not None:
-            return self._grid.fetch(request.arrival)
-        if request.message_id is None and not request.sends_left:
-            return Lost(LossReason.OFFLINE)
-        return None
 
 
 class _OneTry(RetryInvoker):
@@ -336,34 +225,47 @@ class _Grid(GrpcGrid):
             self._stub.UpdateRunStatus(request)
         self.set_run(run_id)
 
-    def announced(self, message_ids: Iterable[str]) -> list[tuple[MessageProto, ObjectTree]]:
-        """Replies to ``message_ids`` that are new, each without its content; each is given only once."""
-        ids = list(message_ids)
-        if not ids:
-            return []
-        found = self._stub.PullMessages(PullAppMessagesRequest(message_ids=ids, run_id=self._run_id))
-        return list(zip(found.messages_list, found.message_object_trees, strict=True))
+    def send(self, mail: Sequence[tuple[int, Envelope]], lifetime_s: float) -> list[str | None]:
+        """Send each envelope to its node. Flower drops what is older than ``lifetime_s``."""
+        messages = [
+            Message(_to_content(envelope), node, MESSAGE_TYPE, ttl=lifetime_s) for node, envelope in mail
+        ]
+        return [message_id or None for message_id in self.push_messages(messages)]
 
-    def fetch(self, arrival: _Arrival) -> Envelope | Lost | None:
-        """Fetch what is there of ``arrival``: the reply once it is whole, None before."""
+    def announced(self, message_ids: Iterable[str]) -> list[Announcement]:
+        """Replies to these messages, still without content, and Flower's word that one is lost (errors 3, 5)."""
+        request = PullAppMessagesRequest(message_ids=list(message_ids), run_id=self._run_id)
+        found = self._stub.PullMessages(request)
+        return [
+            Announcement(
+                answers=message.metadata.reply_to_message_id,
+                sender=message.metadata.src_node_id,
+                failed=message.HasField("error"),
+                arrival=Arrival(
+                    message.metadata.message_id, [node.object_id for node in iterate_object_tree(tree)]
+                ),
+            )
+            for message, tree in zip(found.messages_list, found.message_object_trees, strict=True)
+        ]
+
+    def fetch(self, arrival: Arrival) -> Envelope | Lost | None:
+        """Fetch the objects that are there, and open the reply once all are."""
         while arrival.missing:
             request = PullObjectRequest(node=self.node, run_id=self._run_id, object_id=arrival.missing[-1])
             found = self._stub.PullObject(request)
-            if not found.object_found:
-                return Lost(LossReason.MALFORMED)
-            if not found.object_available:
+            if found.object_found and not found.object_available:
                 return None
-            arrival.n_bytes += len(found.object_content)
-            if arrival.n_bytes > _LARGEST_REPLY_BYTES:
+            size = len(found.object_content) + sum(map(len, arrival.pieces.values()))
+            if not found.object_found or size > _LARGEST_REPLY_BYTES:
                 return Lost(LossReason.MALFORMED)
-            arrival.contents[arrival.missing.pop()] = found.object_content
+            arrival.pieces[arrival.missing.pop()] = found.object_content
         self._stub.ConfirmMessageReceived(
             ConfirmMessageReceivedRequest(
                 node=self.node, run_id=self._run_id, message_object_id=arrival.message_id
             )
         )
         try:
-            reply = cast("Message", inflate_object_from_contents(arrival.message_id, arrival.contents))
+            reply = cast("Message", inflate_object_from_contents(arrival.message_id, arrival.pieces))
             return _from_content(reply.content)
         except Exception as error:  # noqa: BLE001 - flwr's parser on a hospital's bytes
             _log.warning("a reply that is none: %s", type(error).__name__)

@@ -123,24 +123,23 @@ class Coordinator:
         return (self._vector + summed / present).astype(np.float32)
 
 
+def charged_rounds(run: RunFolder) -> int:
+    """How many rounds of ``run`` any hospital may have charged: it was asked to train, or nobody knows."""
+    lines = run.lines()
+    uncharged = {line.round for line in lines if isinstance(line, RoundEnded) and not line.asked_to_train}
+    return sum(isinstance(line, RoundStarted) and line.round not in uncharged for line in lines)
+
+
 def claim_of(run: RunFolder) -> Claim:
-    """What the run has spent on any one unit, counting every round that anybody may have trained in."""
-    study, lines = run.study, run.lines()
-    ended = {line.round: line for line in lines if isinstance(line, RoundEnded)}
-    charged = [
-        line.round
-        for line in lines
-        if isinstance(line, RoundStarted) and (line.round not in ended or ended[line.round].asked_to_train)
-    ]
-    privacy = study.privacy
-    claim = Claim(unit=privacy.unit, noise=privacy.noise, delta=privacy.delta)
+    """What the run has spent on any one unit so far."""
+    study, privacy = run.study, run.study.privacy
     if privacy.noise == "none":
-        return claim
-    spent = [study.cost_of(len(charged))]
+        return Claim(unit=privacy.unit, noise=privacy.noise, delta=privacy.delta)
+    spent = [study.cost_of(charged_rounds(run))]
     return Claim(
-        unit=claim.unit,
-        noise=claim.noise,
-        delta=claim.delta,
+        unit=privacy.unit,
+        noise=privacy.noise,
+        delta=privacy.delta,
         epsilon=composed_epsilon(spent, privacy.delta).pld,
         candidate_success=candidate_success(spent),
     )

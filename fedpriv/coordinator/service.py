@@ -1,4 +1,4 @@
-"""The coordinator's open door: a SuperLink that hospitals connect to, for as long as the operator wants."""
+"""What an operator does: keep the door open, look who is there, run rounds."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedpriv.coordinator.flower import Members
-from fedpriv.coordinator.run_folder import RoundEnded, open_run
+from fedpriv.coordinator.flower import FlowerLink, Members
+from fedpriv.coordinator.rounds import Coordinator, charged_rounds
+from fedpriv.coordinator.run_folder import RoundEnded, RunFolder, new_run, open_run
 from fedpriv.coordinator.superlink import Addresses, SuperLink, TlsFiles
-from fedpriv.errors import Unreachable
+from fedpriv.errors import HomeError, InputError, Refused, Unreachable
 from fedpriv.identity import tls
+from fedpriv.study import Study, load_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import FrameType
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fedpriv.coordinator.events import Observer
     from fedpriv.coordinator.home import CoordinatorHome
 
 _LOOK_S = 1.0
@@ -66,6 +73,17 @@ def members(home: CoordinatorHome) -> Members:
     )
 
 
+def link(home: CoordinatorHome) -> FlowerLink:
+    """A link to the hospitals of the roster, through the open door."""
+    roster, listen = home.roster(), home.config.listen
+    return FlowerLink(
+        control_address=listen.control,
+        serverappio_address=listen.serverappio,
+        root_certificate=roster.coordinator.ca_certificate.encode(),
+        hospitals={member.name: member.link_key for member in roster.hospitals},
+    )
+
+
 def keep_open(home: CoordinatorHome, say: Callable[[str], None]) -> None:
     """Run a SuperLink until SIGINT or SIGTERM; ``say`` hears who comes and goes.
 
@@ -107,11 +125,68 @@ def status(home: CoordinatorHome) -> Status:
         presence = None
     else:
         presence = {name: name in online for name in known.names}
-    folders = sorted(home.runs_folder.glob("*/")) if home.runs_folder.exists() else []
-    return Status(home.config.listen.fleet, presence, [_summary(folder.name, home) for folder in folders])
+    return Status(home.config.listen.fleet, presence, [_summary(home, name) for name in run_names(home)])
 
 
-def _summary(name: str, home: CoordinatorHome) -> RunSummary:
+def run_names(home: CoordinatorHome) -> list[str]:
+    """The runs of ``home``, oldest first."""
+    return sorted(folder.name for folder in home.runs_folder.glob("*/"))
+
+
+def choose_run(home: CoordinatorHome, *, study_path: Path | None, name: str | None) -> RunFolder:
+    """A new run of ``study_path``; else the run called ``name``; else the last run."""
+    if study_path is not None and name is not None:
+        raise InputError("--study begins a run and --resume goes on with one", hint="give one of the two")
+    if study_path is not None:
+        study = load_study(study_path)
+        roster = home.roster()
+        for hospital in study.names:
+            roster.member(hospital)
+        return new_run(home.runs_folder, study, first_vector(study))
+    if name is not None:
+        return open_run(home.runs_folder / name)
+    names = run_names(home)
+    if not names:
+        raise HomeError(f"{home.runs_folder}: no run yet", hint="`fedpriv round --study FILE` begins one")
+    return open_run(home.runs_folder / names[-1])
+
+
+def run_rounds(
+    home: CoordinatorHome, run: RunFolder, *, count: int | None, observe: Observer
+) -> list[RoundEnded]:
+    """Attempt ``count`` rounds of ``run`` (None: all that are left); the lines that were recorded.
+
+    Unreachable if the door is closed, Refused if the study has no round left.
+    """
+    planned = run.study.training.rounds
+    left = planned - charged_rounds(run)
+    wanted = max(left, 1) if count is None else count
+    if wanted > left:
+        raise Refused(
+            f"the study has {left} of its {planned} rounds left, not {wanted}",
+            hint="a round that failed after hospitals were asked to train counts; its cost is not refunded",
+        )
+    with link(home) as connection:
+        coordinator = Coordinator(
+            run=run,
+            link=connection,
+            identity=home.identity(),
+            roster=home.roster(),
+            deadlines=home.config.deadlines,
+            observe=observe,
+        )
+        return [coordinator.run_round(position, wanted) for position in range(1, wanted + 1)]
+
+
+def first_vector(study: Study) -> NDArray[np.float32]:
+    """The weights that every run of ``study`` starts from."""
+    from fedpriv.model.network import build_model
+    from fedpriv.model.weights import to_vector
+
+    return to_vector(build_model(study))
+
+
+def _summary(home: CoordinatorHome, name: str) -> RunSummary:
     run = open_run(home.runs_folder / name)
     ended = [line for line in run.lines() if isinstance(line, RoundEnded)]
     completed = sum(line.outcome == "complete" for line in ended)

@@ -16,7 +16,7 @@ from fedpriv.dp.step import PrivateStep
 from fedpriv.errors import StudyError
 from fedpriv.model.network import build_model, split_front
 from fedpriv.model.plain_step import PlainStep
-from fedpriv.model.weights import from_vector
+from fedpriv.model.weights import dimension, from_vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +58,11 @@ class LocalTrainer:
         self._step = _make_step(
             study, hospital, self._trunk, _front_maps(front, images), labels.astype(np.int32), self._sampler
         )
+
+    @property
+    def parameters(self) -> int:
+        """The length d of the model vector."""
+        return dimension(self._trunk)
 
     @property
     def event(self) -> PrivacyEvent:

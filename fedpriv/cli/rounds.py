@@ -1,0 +1,48 @@
+"""``fedpriv round``: the operator runs rounds of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run_rounds(
+    home: Annotated[
+        Path, typer.Option("--home", help="The coordinator's home.", show_default="here")
+    ] = Path(),
+    study: Annotated[
+        Path | None, typer.Option(help="Begin a run of this study file.", show_default="the last run goes on")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="How many rounds to attempt.", show_default="all that are left")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
+) -> None:
+    """Run rounds: hospitals train, the masked sum is opened, the model moves.
+
+    Exit code 0 if every round was complete, 1 if one failed. A failed round is recorded and its cost counts.
+    """
+    from fedpriv.cli.round_view import RoundView, claim_lines, summary_of
+    from fedpriv.coordinator import service
+    from fedpriv.coordinator.home import open_home
+    from fedpriv.coordinator.rounds import claim_of
+
+    coordinator = open_home(home)
+    run = service.choose_run(coordinator, study_path=study, name=resume)
+    with RoundView(quiet=quiet or as_json) as view:
+        ended = service.run_rounds(coordinator, run, count=count, observe=view.show)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(summary_of(run, ended), indent=2))
+    else:
+        complete = sum(line.outcome == "complete" for line in ended)
+        typer.echo(f"{complete} of {len(ended)} rounds complete; run {run.folder}")
+        for line in claim_lines(claim_of(run)):
+            typer.echo(line)
+    if any(line.outcome != "complete" for line in ended):
+        raise typer.Exit(1)
