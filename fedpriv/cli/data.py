@@ -147,11 +147,11 @@ def _print_json(report: CheckReport) -> None:
 
 
 def _print_report(report: CheckReport) -> None:
-    typer.echo(f"{'hospital':<12}{'split':<8}{'class':<12}{'images':>8}{'patients':>10}")
+    typer.echo(f"{'hospital':<12}{'split':<8}{'class':<12}{'images':>8}{'patients or slides':>20}")
     for count in report.counts:
-        patients = "-" if count.patients is None else count.patients
+        sources = "-" if count.sources is None else count.sources
         where = f"{count.hospital or '-':<12}{count.split or '-':<8}{count.label:<12}"
-        typer.echo(f"{where}{count.images:>8}{patients:>10}")
+        typer.echo(f"{where}{count.images:>8}{sources:>20}")
     for what, findings in (
         ("", report.bad),
         (" is not the file that the manifest describes", report.changed),

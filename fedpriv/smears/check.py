@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The images of one class in one split of one hospital, and of how many patients (or slides)."""
+    """The images of one class in one split of one hospital, and from how many patients or slides."""
 
     hospital: str | None
     split: str | None
     label: str
     images: int
-    patients: int | None
+    sources: int | None
 
 
 @dataclass(frozen=True, slots=True)

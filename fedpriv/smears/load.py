@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from fedpriv.errors import ImageError
 from fedpriv.smears.decode import decode
@@ -120,7 +119,8 @@ def _decode_all(index: Index, size: int) -> Iterator[NDArray[np.float32] | Image
 
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     with warnings.catch_warnings(), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+        # Pillow warns of damaged tags and of sizes above its own limit; we name the file, or it was harmless.
+        warnings.filterwarnings("ignore", module="PIL")
         yield from pool.map(attempt, index.entries)
 
 
@@ -136,5 +136,7 @@ def _check_sources(index: Index) -> None:
 def _number_units(entries: list[Entry], unit: Unit) -> NDArray[np.int64]:
     if unit is Unit.IMAGE:
         return np.arange(len(entries), dtype=np.int64)
-    number_of: dict[str | None, int] = {}
-    return np.array([number_of.setdefault(entry.source, len(number_of)) for entry in entries], dtype=np.int64)
+    # Two hospitals may both number their patients from 1: those are different people.
+    number_of: dict[tuple[str | None, str | None], int] = {}
+    numbers = [number_of.setdefault((entry.hospital, entry.source), len(number_of)) for entry in entries]
+    return np.array(numbers, dtype=np.int64)
