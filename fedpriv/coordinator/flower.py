@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # flwr reads it once, when it is first imported
 os.environ["GRPC_VERBOSITY"] = "NONE"  # what gRPC would print is raised as an error, too
-os.environ["no_grpc_proxy"] = "127.0.0.1"  # a proxy in the environment would be asked even for loopback
+os.environ["no_grpc_proxy"] = "127.0.0.1"  # noqa: SIM112 - gRPC would ask a proxy even for loopback
 
 import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
@@ -233,7 +233,7 @@ class _Grid(GrpcGrid):
         return [message_id or None for message_id in self.push_messages(messages)]
 
     def announced(self, message_ids: Iterable[str]) -> list[Announcement]:
-        """Replies to these messages, still without content, and Flower's word that one is lost (errors 3, 5)."""
+        """Replies to these messages, without their content, or Flower's word that one is lost (error 3, 5)."""
         request = PullAppMessagesRequest(message_ids=list(message_ids), run_id=self._run_id)
         found = self._stub.PullMessages(request)
         return [

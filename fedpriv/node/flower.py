@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # flwr reads it once, when it is first imported
 os.environ["GRPC_VERBOSITY"] = "NONE"  # a coordinator that is away is a state to report, not lines on stderr
+# A hospital's proxy may be the only way out, but gRPC would ask it even for loopback.
+os.environ["no_grpc_proxy"] = f"127.0.0.1,localhost,{os.environ.get('no_proxy', '')}"  # noqa: SIM112
 
 import grpc
 from flwr.client.grpc_rere_client.connection import grpc_request_response
@@ -59,6 +61,7 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
 # What flwr 1.27 answers to a node that was killed and comes back before its last heartbeat has run out.
 _STILL_ACTIVE = re.compile(r"SuperNode with node ID (\d+) could not be activated")
+_AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 _log = logging.getLogger(__name__)
 
@@ -133,8 +136,9 @@ class _FleetCalls:
         """Stand in for flwr's stub class: flwr calls this with the channel that it has opened."""
         stub = FleetStub(channel)
         self.ActivateNode = partial(self._activate, stub)
-        self.DeactivateNode = partial(self._call, stub.DeactivateNode, goodbye=True)
-        self.SendNodeHeartbeat = partial(self._call, stub.SendNodeHeartbeat)
+        self.DeactivateNode = partial(stub.DeactivateNode, timeout=_GOODBYE_TIMEOUT_S)
+        # One heartbeat that is lost must not end the link during a long training: flwr tries it again.
+        self.SendNodeHeartbeat = partial(self._bounded, stub.SendNodeHeartbeat)
         self.PullMessages = partial(self._call, stub.PullMessages)
         self.PushMessages = partial(self._call, stub.PushMessages)
         self.PullObject = partial(self._call, stub.PullObject)
@@ -142,43 +146,39 @@ class _FleetCalls:
         self.ConfirmMessageReceived = partial(self._call, stub.ConfirmMessageReceived)
         return self
 
-    def _call(
-        self,
-        method: grpc.UnaryUnaryMultiCallable,
-        request: object,
-        timeout: float = _CALL_TIMEOUT_S,
-        goodbye: bool = False,
-    ) -> object:
+    def _call(self, method: grpc.UnaryUnaryMultiCallable, request: object) -> object:
         if self.failure is not None:
             raise self.failure
-        stopping = self._stop.is_set()
-        if stopping and not goodbye:
-            raise _CallFailed(grpc.StatusCode.CANCELLED, "stopped")
-        call = method.future(request, timeout=_GOODBYE_TIMEOUT_S if stopping else timeout)
-        while True:
+        try:
+            return self._bounded(method, request)
+        except _CallFailed as failure:
+            if failure.status is not grpc.StatusCode.PERMISSION_DENIED:  # the run is over, the link is not
+                self.failure = failure
+            raise
+
+    def _bounded(
+        self, method: grpc.UnaryUnaryMultiCallable, request: object, timeout: float = _CALL_TIMEOUT_S
+    ) -> object:
+        call = method.future(request, timeout=timeout)
+        while not self._stop.is_set():
             try:
                 return call.result(timeout=_STOP_CHECK_S)
             except grpc.FutureTimeoutError:
-                if self._stop.is_set() and not stopping:
-                    call.cancel()
-                    raise _CallFailed(grpc.StatusCode.CANCELLED, "stopped") from None
+                continue
             except grpc.RpcError as error:
-                failure = _CallFailed(error.code(), error.details() or "")
-                if (
-                    failure.status is not grpc.StatusCode.PERMISSION_DENIED
-                ):  # the run is over, the link is not
-                    self.failure = failure
-                raise failure from error
+                raise _CallFailed(error.code(), error.details() or "") from error
+        call.cancel()
+        raise _CallFailed(grpc.StatusCode.CANCELLED, "stopped")
 
     def _activate(self, stub: FleetStub, request: ActivateNodeRequest) -> ActivateNodeResponse:
         """Activate; a node that still counts as active since before it was killed says goodbye first."""
         try:
-            return cast("ActivateNodeResponse", self._call(stub.ActivateNode, request))
+            return cast("ActivateNodeResponse", self._bounded(stub.ActivateNode, request))
         except _CallFailed as refused:
             still_active = _STILL_ACTIVE.search(refused.details)
             if still_active is None:
+                self.failure = refused
                 raise
-        self.failure = None
         self._call(stub.DeactivateNode, DeactivateNodeRequest(node_id=int(still_active[1])))
         return cast("ActivateNodeResponse", self._call(stub.ActivateNode, request))
 
@@ -265,13 +265,18 @@ class _Link:
             self._unsent = Message(content, reply_to=message), time.monotonic() - began
 
     def _deliver(self, client: _Client) -> None:
-        """Push the reply that waits, if there is one; it waits on if the link fails meanwhile."""
+        """Push the reply that waits, if one does; it waits on if the coordinator is away."""
         if self._unsent is None:
             return
         try:
             _push(client, *self._unsent)
-        except (_CallFailed, ObjectIdNotPreregisteredError) as error:
-            if isinstance(error, _CallFailed) and error.status is not grpc.StatusCode.PERMISSION_DENIED:
+        except ObjectIdNotPreregisteredError:
+            _log.info("a reply came after its run had ended")
+        except _CallFailed as failure:
+            if failure.status in _AWAY:
+                raise
+            self._unsent = None
+            if failure.status is not grpc.StatusCode.PERMISSION_DENIED:
                 raise
             _log.info("a reply came after its run had ended")
         self._unsent = None
