@@ -13,12 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.errors import PolicyRefused
 from fedpriv.node.events import Approve, Release, Reserve
-from fedpriv.node.policy import Declined, Policy, charge_of_round
+from fedpriv.node.policy import Declined, Policy
 from fedpriv.secagg.refusal import RefusalCode
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ def reserve(
             study_digest=study.digest,
             dataset=dataset,
             unit=study.privacy.unit,
-            charge=charge_of_round(study),
+            charge=study.cost_of(rounds=1),
         )
     )
 
@@ -162,6 +160,4 @@ def _check_unit(charges: Sequence[Reserve], dataset: str, study: Study) -> None:
 
 
 def _epsilon_after(charges: Sequence[Reserve], study: Study, *, rounds: int, delta: float) -> float:
-    once = charge_of_round(study)
-    more = msgspec.structs.replace(once, steps=once.steps * rounds)
-    return composed_epsilon([*(charge.charge for charge in charges), more], delta).pld
+    return composed_epsilon([*(charge.charge for charge in charges), study.cost_of(rounds)], delta).pld

@@ -22,7 +22,7 @@ from fedpriv.identity.roster import Roster, load_roster
 from fedpriv.node.budget import approvals_of
 from fedpriv.node.events import Approve
 from fedpriv.node.journal import Journal, read_journal
-from fedpriv.node.policy import Policy, check_study
+from fedpriv.node.policy import Policy, check_claim, check_study
 from fedpriv.study import Study, load_study
 from fedpriv.toml_files import dump_toml, parse_toml, read_toml, write_new_file
 
@@ -125,6 +125,7 @@ class NodeHome:
         """
         study = load_study(study_path)
         check_study(self.config.policy, study, self.config.name)
+        check_claim(study)
         if approvals_of(journal.rows, study.digest) and not again:
             raise HomeError(
                 f"{study_path} is approved already",

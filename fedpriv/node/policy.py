@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
+from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.errors import PolicyRefused
 from fedpriv.secagg.refusal import RefusalCode
 from fedpriv.study import Noise, Study
@@ -35,20 +35,6 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     largest_epsilon: Annotated[float, Meta(gt=0)]
     largest_delta: Annotated[float, Meta(gt=0, lt=1)]
     noise: Annotated[tuple[Noise, ...], Meta(min_length=1)] = ("local", "distributed")
-
-
-def smallest_cohort(policy: Policy, study: Study) -> int:
-    """The stricter of the two smallest cohorts."""
-    return max(policy.smallest_cohort, study.secure_aggregation.smallest_cohort)
-
-
-def charge_of_round(study: Study) -> PrivacyEvent:
-    """What one round of ``study`` costs each unit of a hospital."""
-    return PrivacyEvent(
-        noise_multiplier=study.noise_multiplier,
-        sampling_probability=study.training.sampling_probability,
-        steps=study.training.local_steps,
-    )
 
 
 def check_study(policy: Policy, study: Study, hospital: str) -> None:
@@ -84,14 +70,14 @@ def check_study(policy: Policy, study: Study, hospital: str) -> None:
             f"policy smallest_cohort is {policy.smallest_cohort}; the study goes on with {most} of "
             f"{len(study.hospitals)} hospitals",
         )
-    _check_claim(study)
 
 
-def _check_claim(study: Study) -> None:
-    """Recompute what the study claims: whoever planned it is not trusted to have planned it right."""
-    charge = charge_of_round(study)
-    whole = msgspec.structs.replace(charge, steps=study.steps)
-    spends = composed_epsilon([whole], study.privacy.delta).pld
+def check_claim(study: Study) -> None:
+    """Return if the study's noise meets its epsilon and delta; raise Declined otherwise.
+
+    Recomputed before approval: whoever planned the study is not trusted to have planned it right.
+    """
+    spends = composed_epsilon([study.cost_of(study.training.rounds)], study.privacy.delta).pld
     if spends > study.privacy.epsilon:
         raise Declined(
             RefusalCode.POLICY,
