@@ -72,10 +72,10 @@ def plan(study: Study) -> Plan:
     )
 
 
-def candidates_line(study: Study, success: float) -> str:
+def candidates_line(unit: str, success: float) -> str:
     """The claim in words that a hospital's board can weigh."""
     return (
-        f"an attacker who knows everything except one {study.privacy.unit} and has narrowed it to "
+        f"an attacker who knows everything except one {unit} and has narrowed it to "
         f"{CANDIDATES} candidates picks the right one at most {100 * success:.3g} % of the time "
         f"(guessing: {100 / CANDIDATES:g} %)"
     )

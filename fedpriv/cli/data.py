@@ -39,7 +39,7 @@ def check(folder: Folder, classes: Classes = _CLASSES, as_json: AsJson = False) 
     from fedpriv.smears.check import check_images
 
     index = _index(folder, classes)
-    with _progress("checking", len(index.entries)) as advance:
+    with progress_bar("checking", len(index.entries)) as advance:
         report = check_images(index, advance)
     if as_json:
         _print_json(report)
@@ -99,7 +99,7 @@ def generate(
     """Draw blood smears of known patients in four classes: public data to try everything on."""
     from fedpriv.smears.generate import generate as draw
 
-    with _progress("drawing", hospitals * patients_per_hospital * images_per_patient) as advance:
+    with progress_bar("drawing", hospitals * patients_per_hospital * images_per_patient) as advance:
         index = draw(
             out,
             hospitals=hospitals,
@@ -127,7 +127,7 @@ def _index(folder: Path, classes: str) -> Index:
 
 
 @contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None] | None]:
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None] | None]:
     """A progress bar on a terminal, nothing elsewhere; yields what to call with the number done."""
     if not sys.stderr.isatty():
         yield None

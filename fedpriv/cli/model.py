@@ -38,6 +38,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Compare a model's answers with labelled images."""
+    result = evaluation_of(model, images, split)
+    if as_json:
+        _print_json(result)
+    else:
+        _print_evaluation(result)
+
+
+def evaluation_of(model: Path, images: Path, split: SplitName) -> Evaluation:
+    """How the model in ``model`` does on the images of ``split`` in the folder ``images``."""
     from fedpriv.model import evaluate as evaluation
     from fedpriv.model.folder import find_model_folder, load_model
     from fedpriv.model.network import restore
@@ -51,11 +60,7 @@ def evaluate(
         index = index.select(split=Split(split))
     loaded = load_images(index, saved.card.image_size)
     probabilities = evaluation.predict(restore(saved), loaded.images)
-    result = evaluation.evaluate(probabilities, loaded.labels, saved.card.classes)
-    if as_json:
-        _print_json(result)
-    else:
-        _print_evaluation(result)
+    return evaluation.evaluate(probabilities, loaded.labels, saved.card.classes)
 
 
 @app.command(epilog="Example: fedpriv model predict runs/demo smear-1.jpg smear-2.jpg")

@@ -11,6 +11,7 @@ import typer
 
 from fedpriv.coordinator import events
 from fedpriv.coordinator.rounds import claim_of
+from fedpriv.plan import candidates_line
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -72,10 +73,9 @@ def claim_lines(claim: Claim) -> list[str]:
     if claim.epsilon is None or claim.candidate_success is None:
         return ["no noise was added: nothing is promised to any " + claim.unit]
     cost = f"epsilon {claim.epsilon:.3f} at delta {claim.delta:g} per {claim.unit}"
-    odds = f"picks the right one at most {100 * claim.candidate_success:.1f} % of the time (guessing: 1 %)"
     return [
         f"{cost}, {claim.noise} noise, composed over all rounds",
-        f"an attacker who knows all but one {claim.unit} and has narrowed it to 100 candidates {odds}",
+        candidates_line(claim.unit, claim.candidate_success),
     ]
 
 

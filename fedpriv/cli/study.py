@@ -60,23 +60,30 @@ def new(
 ) -> None:
     """Write a study file to start from, with every key and what it means."""
     from fedpriv.errors import StudyError
-    from fedpriv.study import parse_study
     from fedpriv.toml_files import write_new_file
 
     path = out or Path(f"{name}.toml")
-    units = dict(_name_and_units(text) for text in hospital)
+    labels = tuple(label.strip() for label in classes.split(","))
+    text = draft(name, dict(_name_and_units(text) for text in hospital), labels)
+    write_new_file(path, text, StudyError)
+    typer.echo(f"wrote {path}; next: fedpriv study plan {path}")
+
+
+def draft(name: str, units: dict[str, int], classes: tuple[str, ...]) -> str:
+    """A study file to start from for hospitals with these declared ``units``; StudyError if they cannot."""
+    from fedpriv.study import parse_study
+
     dropouts = 1 if len(units) > 2 else 0  # noqa: PLR2004 - t = 2 of 2 leaves no room
     text = _TEMPLATE.format(
         name=name,
-        classes=", ".join(f'"{label.strip()}"' for label in classes.split(",")),
+        classes=", ".join(f'"{label}"' for label in classes),
         hospitals="\n".join(f"{who} = {count}" for who, count in sorted(units.items())),
         delta=min(1e-5, 0.1 / max(1, sum(units.values()))),
         dropouts=dropouts,
         smallest_cohort=max(2, len(units) - dropouts),
     )
-    parse_study(text, str(path))
-    write_new_file(path, text, StudyError)
-    typer.echo(f"wrote {path}; next: fedpriv study plan {path}")
+    parse_study(text, f"the new study {name}")
+    return text
 
 
 @app.command(epilog="Example: fedpriv study plan configs/all-pbs-local.toml")
@@ -111,7 +118,7 @@ def plan(
         f"epsilon {planned.epsilon:.4g} (PLD; {planned.epsilon_rdp:.4g} by RDP) at delta {planned.delta:g} "
         f"per {study.privacy.unit}, over {study.steps} steps"
     )
-    typer.echo(plans.candidates_line(study, planned.candidate_success))
+    typer.echo(plans.candidates_line(study.privacy.unit, planned.candidate_success))
     typer.echo("\nunder the same noise:\n  rounds  sampling probability  epsilon")
     for other in planned.alternatives:
         typer.echo(f"  {other.rounds:6}  {other.sampling_probability:20g}  {other.epsilon:7.4g}")
