@@ -233,7 +233,7 @@ class _Grid(GrpcGrid):
         return [message_id or None for message_id in self.push_messages(messages)]
 
     def announced(self, message_ids: Iterable[str]) -> list[Announcement]:
-        """Replies to these messages, without their content, or Flower's word that one is lost (error 3, 5)."""
+        """Replies to these messages, without content yet, or Flower's word that one is lost (error 3, 5)."""
         request = PullAppMessagesRequest(message_ids=list(message_ids), run_id=self._run_id)
         found = self._stub.PullMessages(request)
         return [

@@ -73,7 +73,7 @@ class LinkState(StrEnum):
     CONNECTED = "connected"
     LOST = "lost"  # no answer; tried again until `stop`
     REFUSED = "refused"  # it answers, but does not know this key, or the two clocks differ
-    UNTRUSTED = "untrusted"  # its certificate is not signed by the authority in the roster
+    UNTRUSTED = "untrusted"  # its certificate is not signed by the roster's authority, or for another host
 
 
 def serve(
@@ -116,7 +116,7 @@ class _CallFailed(grpc.RpcError):  # type: ignore[misc] # grpc carries no types
         """What the failure means for the link."""
         if self.status in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.FAILED_PRECONDITION}:
             return LinkState.REFUSED
-        if "CERTIFICATE_VERIFY_FAILED" in self.details or "Peer name" in self.details:
+        if "CERTIFICATE_VERIFY_FAILED" in self.details or "Hostname Verification" in self.details:
             return LinkState.UNTRUSTED
         return LinkState.LOST
 

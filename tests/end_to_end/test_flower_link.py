@@ -125,6 +125,14 @@ class Place:
         self.superlink.stop()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _a_proxy_that_nobody_may_ask():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+            patch.setenv(name, "http://127.0.0.1:1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = Place(tmp_path_factory.mktemp("place"))
@@ -313,6 +321,20 @@ def test_a_coordinator_with_another_authority_is_not_trusted(place):
     other = tls.new_authority("other").certificate_pem.encode()
     node = place.start_node("careful", identity=place.identities["north"], authority=other)
     wait_until(lambda: node.states() == ["connecting", "untrusted"], 30)
+
+
+def test_a_certificate_for_another_host_is_not_trusted(place):
+    states: list[LinkState] = []
+    stop = threading.Event()
+    by_name = place.addresses.fleet.replace("127.0.0.1", "localhost")
+
+    def on_state(state: LinkState) -> None:
+        states.append(state)
+        if state is not LinkState.CONNECTING:
+            stop.set()
+
+    serve(by_name, place.authority, place.identities["north"].link_key, None, stop, on_state)
+    assert states == [LinkState.CONNECTING, LinkState.UNTRUSTED]
 
 
 def test_a_port_in_use_is_one_line_and_nothing_is_written(place, tmp_path):
