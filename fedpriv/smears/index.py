@@ -50,16 +50,19 @@ def index_images(folder: Path, classes: Sequence[str]) -> Index:
     """Index ``folder`` by its ``manifest.csv`` if it has one, else by its class folders.
 
     Raises:
-        ImageError: no such folder, no image, a class without one, or what `read_manifest` raises; without
+        ImageError: no such folder, a folder that cannot be read, no image, a class without one, or what `read_manifest` raises; without
             a manifest also a missing class folder, or a folder that is none of the classes.
 
     """
-    if not folder.is_dir():
-        raise ImageError(f"{folder}: no such folder of images")
-    if (folder / MANIFEST_NAME).exists():
-        entries = read_manifest(folder, classes)
-    else:
-        entries = list(_walk_class_folders(folder, classes))
+    try:
+        if not folder.is_dir():
+            raise ImageError(f"{folder}: no such folder of images")
+        if (folder / MANIFEST_NAME).exists():
+            entries = read_manifest(folder, classes)
+        else:
+            entries = list(_walk_class_folders(folder, classes))
+    except OSError as error:
+        raise ImageError(f"{error.filename}: cannot be read ({error.strerror})") from error
     if not entries:
         raise ImageError(f"{folder}: no images")
     labels = {entry.label for entry in entries}

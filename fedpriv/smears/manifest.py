@@ -108,6 +108,8 @@ def write_manifest(path: Path, entries: Iterable[Entry]) -> None:
             draft.replace(path)
     except OSError as error:
         raise ImageError(f"{path}: cannot be written ({error.strerror})") from error
+    except UnicodeEncodeError as error:
+        raise ImageError(f"{path}: a file name is not text and cannot be listed") from error
 
 
 def _check_columns(manifest: Path, columns: Sequence[str]) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,15 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ImageError, match="no such folder of images"):
         index_images(tmp_path / "file", CLASSES)
+
+
+def test_a_folder_that_cannot_be_read(class_folders, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ImageError, match=r"images: cannot be read \(Permission denied\)"):
+        index_images(class_folders, CLASSES)
 
 
 def test_a_missing_class_folder(class_folders):

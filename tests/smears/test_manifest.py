@@ -132,3 +132,9 @@ def test_a_manifest_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(ImageError, match="cannot be written"):
         write_manifest(tmp_path / "absent" / "manifest.csv", [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_name_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(ImageError, match="a file name is not text"):
+        write_manifest(tmp_path / "manifest.csv", [Entry(PurePosixPath("X/\udcff.png"), "X")])
+    assert list(tmp_path.iterdir()) == []

@@ -16,10 +16,10 @@ from fedpriv.smears.drawing.stain import AZURE, EOSIN, METHYLENE_BLUE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RED_PATCH_PX = 38
-WHITE_PATCH_PX = 64
+RED_PATCH_PX = 36
+WHITE_PATCH_PX = 60
 PLATELET_PATCH_PX = 12
-_TEXTURE_SIDE_PX = 256
+_TEXTURE_SIDE_PX = 128
 
 Range = tuple[float, float]
 
@@ -49,7 +49,7 @@ class Morphology:
 
 
 def draw_red_cells(rng: np.random.Generator, n: int, radius_px: float, pallor: float) -> NDArray[np.float32]:
-    """Biconcave discs: amounts of eosin, ``(n, 38, 38)``; ``pallor`` in [0, 1] empties the centre."""
+    """Biconcave discs: amounts of eosin, ``(n, 36, 36)``; ``pallor`` in [0, 1] empties the centre."""
     radius = _column(radius_px * rng.uniform(0.85, 1.15, n))
     plane = _plane(rng, n, RED_PATCH_PX, squeeze=0.1)
     inside = _depth(rng, plane, radius, irregularity=0.03)
@@ -76,7 +76,7 @@ def draw_white_cells(
     """White cells of one kind, ``scale`` times the usual size.
 
     Returns:
-        Amounts of the three dyes ``(n, 64, 64, 3)``, and the covered share of each pixel ``(n, 64, 64)``.
+        Amounts of the three dyes ``(n, 60, 60, 3)``, and the covered share of each pixel ``(n, 60, 60)``.
 
     """
     radius = _column(scale * rng.uniform(*morphology.radius_px, n))
@@ -150,16 +150,15 @@ def _chromatin(
 
 
 def _plane(rng: np.random.Generator, n: int, side: int, squeeze: float) -> NDArray[np.complex64]:
-    """Pixel coordinates x + iy about the patch's middle, turned and squeezed by up to ``squeeze``."""
+    """Pixel coordinates x + iy about the patch's middle, squeezed by up to ``squeeze`` in some direction."""
     axis = np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2)
     grid = (axis[None, :] + 1j * axis[:, None]).astype(np.complex64)
     shift = _column(rng.uniform(-0.5, 0.5, n)) + 1j * _column(rng.uniform(-0.5, 0.5, n))
     # z + s conj(z) stretches one axis by 1 + |s| and shrinks the other by 1 - |s|.
-    turned = grid - shift.astype(np.complex64)
-    squeezed: NDArray[np.complex64] = turned + _column(rng.uniform(0, squeeze, n)) * _turn(rng, n) * np.conj(
-        turned
-    )
-    return squeezed
+    stretch = _turn(rng, n) * _column(rng.uniform(0, squeeze, n))
+    round_plane = grid - shift.astype(np.complex64)
+    plane: NDArray[np.complex64] = round_plane + stretch * np.conj(round_plane)
+    return plane
 
 
 def _depth(
@@ -171,12 +170,9 @@ def _depth(
     """Pixels inside an outline of mean ``radius`` whose second to fourth harmonics are random."""
     n = len(plane)
     modulus = np.abs(plane)
-    direction = plane / np.maximum(modulus, np.float32(1e-3))
-    ripple = np.zeros_like(modulus)
-    power = direction
-    for _ in range(3):
-        power = power * direction
-        ripple += (power * _turn(rng, n) * _column(rng.uniform(0, irregularity, n))).real
+    unit = plane * (1 / np.maximum(modulus, np.float32(1e-3)))
+    second, third, fourth = (_turn(rng, n) * _column(rng.uniform(0, irregularity, n)) for _ in range(3))
+    ripple = (unit * unit * (second + unit * (third + unit * fourth))).real
     depth: NDArray[np.float32] = radius * (1 + ripple) - modulus
     return depth
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIELD_PX = 224
+_CROWD_STEP_PX = 4  # how finely crowding varies
 _MARGIN_PX = WHITE_PATCH_PX  # cells may stick out of the field on every side
 
 LYMPHOCYTE = Morphology(
@@ -141,9 +142,9 @@ def _add_red_cells(rng: np.random.Generator, dyes: NDArray[np.float32], patient:
     steps = np.arange(-pitch, FIELD_PX + pitch, pitch)
     centres = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     centres += rng.uniform(-0.42 * pitch, 0.42 * pitch, centres.shape)
-    crowd = grain(rng, 60, FIELD_PX)
-    at = np.clip(centres, 0, FIELD_PX - 1).astype(np.intp)
-    keep = rng.random(len(centres)) < patient.red_density * (1 + 0.5 * crowd[at[:, 0], at[:, 1]])
+    crowd = grain(rng, 60 // _CROWD_STEP_PX, FIELD_PX // _CROWD_STEP_PX)
+    row, column = np.clip(centres // _CROWD_STEP_PX, 0, len(crowd) - 1).astype(np.intp).T
+    keep = rng.random(len(centres)) < patient.red_density * (1 + 0.5 * crowd[row, column])
     centres = centres[keep]
     patches = draw_red_cells(rng, len(centres), patient.red_radius_px, patient.red_pallor)
     for patch, centre in zip(patches, centres, strict=True):
@@ -191,8 +192,8 @@ def _photograph(
     tilt = rng.uniform(-0.04, 0.04, 2).astype(np.float32)
     vignette = np.float32(rng.uniform(0.0, 0.05))
     lamp = 1 + tilt[0] * axis[:, None] + tilt[1] * axis - vignette * (axis[:, None] ** 2 + axis**2)
-    exposed = light * lamp[..., None] * np.float32(rng.uniform(0.96, 1.03))
-    sharp = Image.fromarray((np.clip(exposed, 0, 1) * 255).astype(np.uint8))
+    exposed = light * (lamp * np.float32(255 * rng.uniform(0.96, 1.03)))[..., None]
+    sharp = Image.fromarray(np.minimum(exposed, 255).astype(np.uint8))
     blurred = sharp.filter(ImageFilter.GaussianBlur(patient.blur_px * rng.uniform(0.7, 1.5)))
     noise = np.float32(2) * rng.standard_normal((FIELD_PX, FIELD_PX, 1), dtype=np.float32)
     photograph: NDArray[np.uint8] = np.clip(np.asarray(blurred) + noise, 0, 255).astype(np.uint8)
