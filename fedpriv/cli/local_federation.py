@@ -119,7 +119,12 @@ class LocalFederation:
             )
 
 
-def found(folder: Path, study: Study, images: Mapping[str, node_homes.Dataset]) -> LocalFederation:
+def found(
+    folder: Path,
+    study: Study,
+    images: Mapping[str, node_homes.Dataset],
+    deadlines: coordinator_homes.Deadlines | None = None,
+) -> LocalFederation:
     """Hold the whole ceremony in ``folder``: keys, requests, roster, pinning, approval of ``study``.
 
     ``images`` gives each hospital of the study its dataset.
@@ -131,7 +136,7 @@ def found(folder: Path, study: Study, images: Mapping[str, node_homes.Dataset]) 
         name=_COORDINATOR,
         hosts=("localhost", coordinator_homes.LOOPBACK),
         listen=coordinator_homes.Listen(fleet=fleet, serverappio=serverappio, control=control),
-        deadlines=coordinator_homes.Deadlines(),
+        deadlines=deadlines or coordinator_homes.Deadlines(),
     )
     privacy = study.privacy
     policy = Policy(
