@@ -50,8 +50,9 @@ def index_images(folder: Path, classes: Sequence[str]) -> Index:
     """Index ``folder`` by its ``manifest.csv`` if it has one, else by its class folders.
 
     Raises:
-        ImageError: no such folder, a folder that cannot be read, no image, a class without one, or what `read_manifest` raises; without
-            a manifest also a missing class folder, or a folder that is none of the classes.
+        ImageError: no such folder, one that cannot be read, no image, a class without one, or what
+            `read_manifest` raises; without a manifest also a missing class folder, or a folder that is none
+            of the classes.
 
     """
     try:
