@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fedpriv.secagg.key_agreement import check_public_key
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
 from fedpriv.secagg.terms import RoundTerms, survivors_digest
 
@@ -53,10 +54,12 @@ def advertisements(
 
 
 def advertisement(entry: Advertisement, terms: RoundTerms, keys: Mapping[str, bytes], model: bytes) -> None:
-    """The same round, study and model, under the hospital's own signature."""
+    """The same round, study and model, usable keys, under the hospital's own signature."""
     invitation(entry, terms)
     if entry.model_digest != model:
         raise RuleBroken(RefusalCode.WRONG_MODEL, f"{entry.name} was shown another model")
+    check_public_key(entry.channel_key)
+    check_public_key(entry.mask_key)
     entry.verify(keys[entry.name])
 
 

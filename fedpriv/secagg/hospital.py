@@ -286,16 +286,16 @@ class HospitalRound:
             for share in self._held[letter.name]:
                 element(share)
 
-        values = train()
-        if values.size != self.terms.parameters:
-            raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, f"an update of {values.size} parameters")
-        words = pack(values, self.terms.layout)
         self._context = context_digest(self._cohort, mailbox.commitments)
         masks = [self_mask(fresh.self_mask_seed, self.name, self._context)]
         masks += [
             pair_mask(fresh.mask_key, self._advertisements[peer].mask_key, self.name, peer, self._context)
             for peer in self._masked_with
         ]
+        values = train()
+        if values.size != self.terms.parameters:
+            raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, f"an update of {values.size} parameters")
+        words = pack(values, self.terms.layout)
         add_masks(words, masks)
         self._keys = None
         vector = words.tobytes()

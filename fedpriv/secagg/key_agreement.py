@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 
 _KEY_BYTES = 32
 _ZERO_NONCE = bytes(12)
+_HIGH_BIT = 1 << 255  # not part of the coordinate, RFC 7748 section 5
+_FIELD = 2**255 - 19
+_LOW_ORDER = frozenset(  # every u of order 1, 2, 4 or 8: https://cr.yp.to/ecdh.html#validate
+    {
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        _FIELD - 1,
+        _FIELD,
+        _FIELD + 1,
+    }
+)
+
+
+def check_public_key(raw: bytes) -> None:
+    """Return only if the X25519 public key is of no small order; its shared secrets would be zero."""
+    if int.from_bytes(raw, "little") % _HIGH_BIT in _LOW_ORDER:
+        raise RuleBroken(RefusalCode.BAD_KEY, "an X25519 key of low order")
 
 
 def pair_mask(mask_key: X25519PrivateKey, peer_key: bytes, own: str, peer: str, context: bytes) -> Mask:
@@ -76,10 +95,8 @@ class Channel:
 
 
 def _exchange(private: X25519PrivateKey, public: bytes) -> bytes:
-    try:
-        return private.exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError as error:  # the shared secret of a low-order point is zero, RFC 7748 section 6.1
-        raise RuleBroken(RefusalCode.BAD_KEY, "an X25519 key of low order") from error
+    check_public_key(public)
+    return private.exchange(X25519PublicKey.from_public_bytes(public))
 
 
 def _derive(secret: bytes, salt: bytes, info: bytes) -> bytes:

@@ -57,19 +57,25 @@ class Federation:
     coordinator: CoordinatorRound = field(init=False)
     hospitals: dict[str, HospitalRound] = field(init=False)
     values: dict[str, np.ndarray] = field(init=False)
+    seeds: dict[str, bytes] = field(init=False)
     replies: dict[tuple[Stage, str], Envelope] = field(init=False, default_factory=dict)
 
     def __post_init__(self):
         names = self.terms.hospitals
-        self.coordinator = CoordinatorRound(
-            terms=self.terms, roster=self.roster, signing_key=signing_key("coordinator")
-        )
-        self.hospitals = {name: self.hospital(name) for name in names}
+        self.restart()
         generator = np.random.default_rng(20)
         self.values = {
             name: generator.integers(0, 2**self.terms.bits, self.terms.parameters) for name in names
         }
         self.values[names[0]][:] = 2**self.terms.bits - 1
+
+    def restart(self) -> None:
+        """Begin the same round with new machines on both sides."""
+        self.coordinator = CoordinatorRound(
+            terms=self.terms, roster=self.roster, signing_key=signing_key("coordinator")
+        )
+        self.hospitals = {name: self.hospital(name) for name in self.terms.hospitals}
+        self.seeds = {name: machine._keys.self_mask_seed for name, machine in self.hospitals.items()}
 
     @property
     def roster(self):

@@ -1,0 +1,82 @@
+"""One key under two names, in the roster or among the fresh ones: one hospital counted twice."""
+
+import pytest
+from support.federation import Federation, public_key, signing_key, terms_for
+
+from fedpriv.secagg import checks
+from fedpriv.secagg.messages import Advertisement, AdvertisementList, Envelope, Stage, decode, encode
+from fedpriv.secagg.refusal import RefusalCode, RuleBroken
+
+
+@pytest.fixture
+def doubled():
+    """A roster in which h0002 is h0001 again."""
+    return {name: public_key("h0001" if name == "h0002" else name) for name in terms_for(3).hospitals}
+
+
+def test_a_roster_with_a_repeated_key_is_refused(doubled):
+    with pytest.raises(RuleBroken) as refused:
+        Federation(terms_for(3)).hospital("h0000", roster=doubled)
+    assert refused.value.code is RefusalCode.DUPLICATE_KEY
+
+
+def sign_as_two(federation, doubled):
+    """h0001 plays h0002 as well: it alone makes two of the three entries."""
+    victim = federation.hospital("h0000", roster=doubled)
+    requests = federation.coordinator.open(federation.model)
+    own = decode(victim.advertise(requests["h0000"]).body, Advertisement)
+    first = decode(federation.answer("h0001", requests["h0001"]).body, Advertisement)
+    second = decode(federation.hospitals["h0002"].advertise(requests["h0002"]).body, Advertisement)
+    parts = {field: getattr(second, field) for field in second.__struct_fields__} | {"signature": b""}
+    second = Advertisement(**parts).sealed_by(signing_key("h0001"))
+    return victim.share(Envelope(Stage.SHARE, encode(AdvertisementList((own, first, second)))))
+
+
+def test_control_without_the_check_one_hospital_counts_as_two(monkeypatch, doubled):
+    monkeypatch.setattr(checks, "roster", lambda *_: None)
+    assert sign_as_two(Federation(terms_for(3)), doubled)
+
+
+def test_the_check_stops_it(doubled):
+    with pytest.raises(RuleBroken):
+        sign_as_two(Federation(terms_for(3)), doubled)
+
+
+@pytest.mark.parametrize(("field", "source"), [("mask_key", "mask_key"), ("channel_key", "mask_key")])
+def test_a_fresh_key_that_appears_twice_is_refused_by_both_sides(field, source):
+    """The last hospital copies a key of the first, so that its own mask would be another's."""
+    federation = Federation(terms_for(3))
+    requests = federation.coordinator.open(federation.model)
+    replies = [federation.answer(name, request) for name, request in requests.items()]
+    entries = [decode(reply.body, Advertisement) for reply in replies]
+    copied = {known: getattr(entries[2], known) for known in entries[2].__struct_fields__}
+    copied |= {field: getattr(entries[0], source), "signature": b""}
+    entries[2] = Advertisement(**copied).sealed_by(signing_key("h0002"))
+    for entry in entries[:2]:
+        federation.coordinator.receive(entry.name, Envelope(Stage.ADVERTISE, encode(entry)))
+    with pytest.raises(RuleBroken) as dropped:
+        federation.coordinator.receive("h0002", Envelope(Stage.ADVERTISE, encode(entries[2])))
+    listed = Envelope(Stage.SHARE, encode(AdvertisementList(tuple(entries))))
+    with pytest.raises(RuleBroken) as refused:
+        federation.hospitals["h0001"].share(listed)
+    assert dropped.value.code is refused.value.code is RefusalCode.DUPLICATE_KEY
+
+
+@pytest.mark.parametrize("change", ["repeated", "unsorted"])
+def test_a_hospital_listed_twice_is_refused(change):
+    federation = Federation(terms_for(3))
+    federation.exchange(federation.coordinator.open(federation.model))
+    first, second, third = federation.coordinator.record.advertisements
+    listed = {"repeated": (first, second, second, third), "unsorted": (second, first, third)}[change]
+    with pytest.raises(RuleBroken) as refused:
+        federation.hospitals["h0000"].share(Envelope(Stage.SHARE, encode(AdvertisementList(listed))))
+    assert refused.value.code is RefusalCode.DUPLICATE_HOSPITAL
+
+
+def test_a_list_without_the_hospital_itself_is_refused():
+    federation = Federation(terms_for(3))
+    federation.exchange(federation.coordinator.open(federation.model))
+    listed = AdvertisementList(federation.coordinator.record.advertisements[1:])
+    with pytest.raises(RuleBroken) as refused:
+        federation.hospitals["h0000"].share(Envelope(Stage.SHARE, encode(listed)))
+    assert refused.value.code is RefusalCode.OWN_ENTRY_CHANGED
