@@ -127,6 +127,7 @@ def init_home(
     if path.exists():
         raise HomeError(f"{path}: there is a coordinator already", hint="choose another --home")
     home = CoordinatorHome(folder, config)
+    hosts = tuple(dict.fromkeys([*hosts, LOOPBACK]))  # the loopback-only APIs serve the same certificate
     identity, credentials = keys.new_identity(name), tls.new_server_credentials(name, hosts)
     keys.save(identity, home.identity_folder)
     tls.save(credentials, home.tls_folder)
