@@ -220,10 +220,13 @@ class _Grid(GrpcGrid):
     def claim(self, run_id: int) -> None:
         """Take the pending run. Without a token it needs no heartbeat, so a long pause does not end it."""
         self._run_id = run_id
-        for status in (Status.STARTING, Status.RUNNING):
-            request = UpdateRunStatusRequest(run_id=run_id, run_status=RunStatus(status=status))
-            self._stub.UpdateRunStatus(request)
-        self.set_run(run_id)
+        try:
+            for status in (Status.STARTING, Status.RUNNING):
+                request = UpdateRunStatusRequest(run_id=run_id, run_status=RunStatus(status=status))
+                self._stub.UpdateRunStatus(request)
+            self.set_run(run_id)
+        except grpc.RpcError as error:
+            raise Unreachable(f"Flower's ServerAppIo API: {error.details()}") from error
 
     def send(self, mail: Sequence[tuple[int, Envelope]], lifetime_s: float) -> list[str | None]:
         """Send each envelope to its node. Flower drops what is older than ``lifetime_s``."""

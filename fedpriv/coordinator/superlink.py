@@ -7,6 +7,7 @@ What Flower writes (state, bundles, log) stays in one folder of the coordinator'
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import grpc
+from cryptography import x509
 
 from fedpriv.errors import HomeError, Unreachable
 
@@ -55,6 +57,22 @@ class TlsFiles:
     key: Path
     authority: Path
 
+    def check(self) -> None:
+        """HomeError if a file is missing or the certificate does not name 127.0.0.1."""
+        for file in (self.certificate, self.key, self.authority):
+            if not file.is_file():
+                raise HomeError(f"{file}: no such file", hint="`fedpriv coordinator init` makes TLS files")
+        try:
+            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except (ValueError, x509.ExtensionNotFound) as error:
+            raise HomeError(f"{self.certificate}: no server certificate in PEM") from error
+        if ipaddress.ip_address(_LOOPBACK) not in names.get_values_for_type(x509.IPAddress):
+            raise HomeError(
+                f"{self.certificate}: does not name {_LOOPBACK}",
+                hint="issue it for that address too: Flower's Control API serves the same certificate there",
+            )
+
 
 class SuperLink:
     """A SuperLink that runs from ``start`` to ``stop``, or as a context."""
@@ -87,13 +105,9 @@ class SuperLink:
     def start(self) -> None:
         """Start the child and return once all its APIs answer.
 
-        HomeError if a port is taken or a TLS file is missing; Unreachable if it ends or stays silent.
+        HomeError if a port is taken or a TLS file is wrong; Unreachable if it ends or stays silent.
         """
-        for file in (self._tls.certificate, self._tls.key, self._tls.authority):
-            if not file.is_file():
-                raise HomeError(
-                    f"{file}: no such file", hint="`fedpriv coordinator init` makes the TLS files"
-                )
+        self._tls.check()
         for address in (self._addresses.fleet, self._addresses.serverappio, self._addresses.control):
             _check_free(address)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -351,6 +351,18 @@ def test_a_missing_tls_file_is_one_line(place, tmp_path):
         SuperLink(tmp_path / "flower", place.addresses, files).start()
 
 
+def test_a_certificate_that_does_not_name_the_loopback_address_is_one_line(tmp_path):
+    place = Place(tmp_path, credentials=tls.new_server_credentials("test", ["fl.example.org"]))
+    with pytest.raises(InputError, match=r"server\.crt: does not name 127\.0\.0\.1"):
+        place.superlink.start()
+    assert not (tmp_path / "flower").exists()
+
+
+def test_a_wrong_serverappio_address_is_unreachable(place):
+    with pytest.raises(Unreachable, match="ServerAppIo"):
+        FlowerLink(serverappio_address=f"127.0.0.1:{free_port()}", **place.members)
+
+
 def test_flower_writes_only_into_its_folder(tmp_path, monkeypatch):
     home = tmp_path / "home"
     home.mkdir()
