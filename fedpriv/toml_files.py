@@ -99,7 +99,7 @@ def _in_words(message: str) -> str:
         if not section:
             return f"{what} section or key: {key}"
         what = f"{what} key"
-    where = f"[{section}] {key}" if section else f"[{key}]" if key else ""
+    where = f"[{section}] {key}" if section else key
     return f"{where}: {_lower_first(what)}" if where else _lower_first(what)
 
 

@@ -118,7 +118,7 @@ def test_every_key_changes_the_digest():
         ('"Benign"', '"../x"', r"\[study\] classes\[.*\]: expected `str` matching"),
         ('["Benign", "Early", "Pre", "Pro"]', '["Benign"]', "classes: expected `array` of length >= 2"),
         ("A = 100", "A = 0", r"\[hospitals\] A = 0: declare between 1 and"),
-        ("A = 100", "A = 1e3", r"\[hospitals\]: expected `int`, got `float`"),
+        ("A = 100", "A = 1e3", "hospitals: expected `int`, got `float`"),
         ("A = 100", '"A b" = 1', r"\[hospitals\] 'A b' is not a name"),
     ],
 )

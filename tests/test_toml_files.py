@@ -36,8 +36,8 @@ def test_what_is_dumped_is_parsed_without_absent_keys():
         ("name = 'a'\n[inner]", "f.toml: [inner] count: missing key"),
         ("name = 'a'\n[inner]\ncount = 1\nx = 1", "f.toml: [inner] x: unknown key"),
         ("name = 'a'\n[inner]\ncount = 0", "f.toml: [inner] count: expected `int` >= 1"),
-        ("name = 1\n[inner]\ncount = 1", "f.toml: [name]: expected `str`, got `int`"),
-        ("name = 'a'\n[inner]\ncount = 1\n[table]\na = 'b'", "f.toml: [table]: expected `int`, got `str`"),
+        ("name = 1\n[inner]\ncount = 1", "f.toml: name: expected `str`, got `int`"),
+        ("name = 'a'\n[inner]\ncount = 1\n[table]\na = 'b'", "f.toml: table: expected `int`, got `str`"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text, message):

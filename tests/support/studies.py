@@ -46,6 +46,8 @@ bits = 16
 ENOUGH_NOISE = 2.0
 """More than the studies here need for epsilon 8 over four rounds of two steps."""
 
+FULL_BATCH = ("sampling_probability = 0.25", "sampling_probability = 1.0")
+
 
 def study_text(*changes: tuple[str, str]) -> str:
     """The text with each (old, new) replaced; every old must be there."""
