@@ -36,6 +36,7 @@ _COORDINATOR = "coordinator"
 _START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 15.0
 _LOOK_S = 0.1
+_OPEN_LINE = b"open for "  # what `fedpriv coordinator start` prints once hospitals can call
 
 
 class LocalFederation:
@@ -58,15 +59,15 @@ class LocalFederation:
     def start_coordinator(self) -> None:
         """Open the door and wait until it is open; Unreachable with the last words of the log if it fails."""
         folder = self.coordinator.folder
+        log = self.log(_COORDINATOR)
+        said_before = log.stat().st_size if log.exists() else 0
         self._spawn(_COORDINATOR, ["coordinator", "start", "--home", str(folder)], folder)
-        port = int(self.coordinator.config.listen.fleet.rpartition(":")[2])
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not _answers(port):
+        # A port that answers is not enough: Flower must have made its tables before anybody else calls.
+        while _OPEN_LINE not in log.read_bytes()[said_before:]:
             self.check_alive(_COORDINATOR)
             if time.monotonic() > deadline:
-                raise Unreachable(
-                    f"the coordinator did not open port {port}", hint=f"see {self.log(_COORDINATOR)}"
-                )
+                raise Unreachable("the coordinator did not open its door in time", hint=f"see {log}")
             time.sleep(_LOOK_S)
 
     def start_node(self, name: str) -> None:
@@ -162,12 +163,6 @@ def found(
         with node.open_journal() as journal:
             node.approve(journal, study_path)
     return LocalFederation(coordinator, nodes, study_path)
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((coordinator_homes.LOOPBACK, port), 1.0):
-        return True
-    return False
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,17 +1,11 @@
 """Federations of real processes: the SuperLink, TLS on loopback, one process a hospital."""
 
-import msgspec
 import pytest
+from support.federations import QUICK, small_study
 
 from fedpriv.cli.local_federation import found
-from fedpriv.cli.study import draft
-from fedpriv.coordinator.home import Deadlines
 from fedpriv.node.home import Dataset
 from fedpriv.smears.generate import generate
-from fedpriv.study import parse_study
-
-CLASSES = ("Benign", "Early", "Pre", "Pro")
-QUICK = Deadlines(join_s=60.0, answer_s=10.0, training_s=20.0)
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +19,6 @@ def smears(tmp_path_factory):
 def datasets(smears):
     """Each hospital's rows of the manifest."""
     return {name: Dataset(name=f"smears-{name}", images=str(smears.folder), hospital=name) for name in "ABC"}
-
-
-def small_study(*, rounds=8, **training):
-    """A study of three hospitals with 24 images each; noise that makes it cheap, steps that make it quick."""
-    study = parse_study(draft("test", dict.fromkeys("ABC", 24), CLASSES), "the study")
-    changed = msgspec.structs.replace(study.training, rounds=rounds, local_steps=1, **training)
-    return msgspec.structs.replace(study, training=changed).with_noise_multiplier(6.0)
 
 
 @pytest.fixture(scope="module")

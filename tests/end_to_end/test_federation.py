@@ -1,4 +1,4 @@
-"""Rounds with real processes, one after the other, on one federation: well, killed, below threshold, healed."""
+"""Rounds with real processes on one federation: well, killed, below threshold, healed."""
 
 import json
 import os

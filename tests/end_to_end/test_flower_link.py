@@ -24,6 +24,9 @@ from fedpriv.identity import keys, tls
 from fedpriv.node.flower import LinkState, serve
 from fedpriv.secagg.messages import Envelope, Stage
 
+# A thread that dies would print its traceback on the operator's terminal.
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+
 NODE = Path(__file__).with_name("echo_node.py")
 NAMES = ("north", "south", "west")
 MEGABYTES_4 = 4_000_000
@@ -307,6 +310,7 @@ def test_a_reply_outlives_a_superlink_that_is_killed_meanwhile(link, place):
     thread.join(60)
     assert {name: answer.body for name, answer in answers.items()} == dict.fromkeys(NAMES, b"sleep 2!")
     assert place.nodes["north"].states()[-2:] == ["lost", "connected"]
+    assert not any("Traceback" in place.nodes[name].text for name in NAMES)
     assert set(ask(link, b"after")) == set(NAMES)
 
 
