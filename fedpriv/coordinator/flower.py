@@ -24,6 +24,7 @@ import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 from flwr.common import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import Status
+from flwr.common.grpc import on_channel_state_change
 from flwr.common.retry_invoker import RetryInvoker, exponential
 from flwr.proto.appio_pb2 import PullAppMessagesRequest
 from flwr.proto.control_pb2 import (
@@ -56,6 +57,8 @@ MESSAGE_TYPE = "query.fedpriv"
 
 _CALL_TIMEOUT_S = 60.0
 _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.1
+# gRPC's watcher, which flwr starts for its log, prints a traceback if its channel closes before it has ended.
+_WATCHER_S = 0.25
 _LARGEST_REPLY_BYTES = 1 << 30
 _CONTROL_PATIENCE_S, _CONTROL_RETRY_S = 15.0, 0.5  # a SuperLink needs some 5 s to come back
 
@@ -185,6 +188,7 @@ class FlowerLink:
                 if error.code() is grpc.StatusCode.PERMISSION_DENIED:
                     hint = "run one `fedpriv round` at a time"
                     raise RoundFailed("the run was ended from outside", hint=hint) from error
+                time.sleep(_WATCHER_S)
                 self._grid.close()  # the next call connects anew, without gRPC's own long back-off
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, _LAST_POLL_S)
@@ -216,6 +220,11 @@ class _Grid(GrpcGrid):
         super().__init__(address)
         self._retry_invoker = _OneTry()
         self._run_id = 0
+
+    def _connect(self) -> None:
+        super()._connect()
+        if self._channel is not None:
+            self._channel.unsubscribe(on_channel_state_change)
 
     def claim(self, run_id: int) -> None:
         """Take the pending run. Without a token it needs no heartbeat, so a long pause does not end it."""

@@ -24,6 +24,7 @@ os.environ["no_grpc_proxy"] = f"127.0.0.1,localhost,{os.environ.get('no_proxy', 
 import grpc
 from flwr.client.grpc_rere_client.connection import grpc_request_response
 from flwr.common import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common.grpc import on_channel_state_change
 from flwr.common.retry_invoker import RetryInvoker, exponential
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse, DeactivateNodeRequest
 from flwr.proto.fleet_pb2_grpc import FleetStub
@@ -59,6 +60,8 @@ _STOP_CHECK_S = 0.1
 _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.2
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
+# gRPC's watcher, which flwr starts for its log, prints a traceback if its channel closes before it has ended.
+_WATCHER_S = 0.25
 # What flwr 1.27 answers to a node that was killed and comes back before its last heartbeat has run out.
 _STILL_ACTIVE = re.compile(r"SuperNode with node ID (\d+) could not be activated")
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -134,6 +137,7 @@ class _FleetCalls:
 
     def bind(self, channel: grpc.Channel) -> Self:
         """Stand in for flwr's stub class: flwr calls this with the channel that it has opened."""
+        channel.unsubscribe(on_channel_state_change)
         stub = FleetStub(channel)
         self.ActivateNode = partial(self._activate, stub)
         self.DeactivateNode = partial(stub.DeactivateNode, timeout=_GOODBYE_TIMEOUT_S)
@@ -178,6 +182,7 @@ class _FleetCalls:
             still_active = _STILL_ACTIVE.search(refused.details)
             if still_active is None:
                 self.failure = refused
+                self._stop.wait(_WATCHER_S)
                 raise
         self._call(stub.DeactivateNode, DeactivateNodeRequest(node_id=int(still_active[1])))
         return cast("ActivateNodeResponse", self._call(stub.ActivateNode, request))

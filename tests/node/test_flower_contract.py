@@ -53,6 +53,7 @@ RELIED_ON = {
     ],
     "flwr.common.RecordDict": ["records", "parameters_records", "metrics_records", "configs_records"],
     "flwr.common.constant.Status": None,
+    "flwr.common.grpc.on_channel_state_change": ["channel_connectivity"],
     "flwr.common.retry_invoker.RetryInvoker": [
         "wait_gen_factory",
         "recoverable_exceptions",
@@ -118,7 +119,7 @@ RELIED_ON = {
 
 # Members that flwr itself marks as private or sets at run time.
 PRIVATE_MEMBERS = {
-    "flwr.server.grid.grpc_grid.GrpcGrid": {"_stub", "set_run", "push_messages", "close"},
+    "flwr.server.grid.grpc_grid.GrpcGrid": {"_connect", "_stub", "set_run", "push_messages", "close"},
     "flwr.common.Message": {"object_id", "metadata", "content"},
     "flwr.common.retry_invoker.RetryInvoker": {"invoke"},
 }
@@ -175,7 +176,7 @@ def test_private_members_are_still_there(path):
 
 def test_the_grid_keeps_its_retries_and_its_node_where_they_are_replaced_or_read():
     grid = resolve("flwr.server.grid.grpc_grid.GrpcGrid")("127.0.0.1:1")
-    assert {"_retry_invoker", "node"} <= set(vars(grid))
+    assert {"_channel", "_retry_invoker", "node"} <= set(vars(grid))
 
 
 def test_flwr_still_wraps_every_call_of_a_stub_in_invoke():
