@@ -128,7 +128,7 @@ class CoordinatorRound:
                     self._take_agreement(name, decode(reply.body, Agreement))
                 case Stage.UNMASK:
                     self._take_answer(name, decode(reply.body, UnmaskShares))
-                case Stage.CLOSE:
+                case Stage.CLOSE:  # pragma: no branch - the stages are exhausted
                     self._take_closed(name, decode(reply.body, Closed))
         except RuleBroken as error:
             self.refusals[name] = error.code
@@ -149,7 +149,7 @@ class CoordinatorRound:
                 return self._ask_for_agreements()
             case Stage.AGREE:
                 return self._ask_for_answers()
-            case Stage.UNMASK | Stage.CLOSE:
+            case Stage.UNMASK | Stage.CLOSE:  # pragma: no branch - the stages are exhausted
                 raise RuleBroken(RefusalCode.OUT_OF_ORDER, "UNMASK ends with total() and close()")
 
     def total(self) -> NDArray[np.int64]:
@@ -158,8 +158,9 @@ class CoordinatorRound:
         Raises RoundFailed if there are too few shares or any of them is not what was committed to.
         """
         self._refuse_if_failed()
-        if self.stage is not Stage.UNMASK or not self._answers:
+        if self.stage is not Stage.UNMASK:
             raise RuleBroken(RefusalCode.OUT_OF_ORDER, f"no sum in {self.stage.name}")
+        self._require(self._answers, self.terms.threshold)
         self._failed = True  # holds unless the sum opens: a second try would find the accumulator half open
         unmasking = Unmasking(
             terms=self.terms,

@@ -347,7 +347,7 @@ class HospitalRound:
     @property
     def _fresh(self) -> _Keys:
         if self._keys is None:
-            raise RuntimeError("the keys of this round are gone")  # the order of stages rules this out
+            raise RuleBroken(RefusalCode.ROUND_DEAD, "the keys of this round are gone")
         return self._keys
 
     def _channel(self, peer: str) -> Channel:

@@ -21,6 +21,14 @@ class MasksTwice(HospitalRound):
         return reply
 
 
+class AnyOrder(HospitalRound):
+    """Weakened in its order alone: whatever is asked is answered again."""
+
+    def _once(self, stage, request, answer):
+        del stage
+        return answer(request)
+
+
 def second_upload(federation, change_request=lambda request: request):
     victim = federation.terms.hospitals[0]
     requests = federation.run_to(Stage.UPLOAD)
@@ -47,6 +55,12 @@ def test_another_request_is_refused_and_ends_the_round_for_this_hospital():
     with pytest.raises(RuleBroken) as dead:
         machine.upload(requests[victim], lambda: federation.values[victim])
     assert dead.value.code is RefusalCode.ROUND_DEAD
+
+
+def test_without_order_the_keys_are_still_gone():
+    with pytest.raises(RuleBroken) as refused:
+        second_upload(Federation(terms_for(3), hospital_class=AnyOrder))
+    assert refused.value.code is RefusalCode.ROUND_DEAD
 
 
 def test_control_a_reused_mask_shows_the_difference():
