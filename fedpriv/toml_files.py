@@ -12,7 +12,7 @@ import re
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import tomli_w
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=msgspec.Struct)
 
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?", re.DOTALL)
+_ENUM = re.compile(r"Invalid enum value (?P<value>.*)")
 _FIELD = re.compile(r"Object (?P<what>contains unknown|missing required) field `(?P<key>.*)`")
 
 
@@ -46,7 +47,7 @@ def parse_toml(text: str, source: str, kind: type[T], error: type[InputError]) -
     except tomllib.TOMLDecodeError as cause:
         raise error(f"{source} is not TOML: {_lower_first(str(cause))}") from cause
     except msgspec.ValidationError as cause:
-        raise error(f"{source}: {_in_words(str(cause))}") from cause
+        raise error(f"{source}: {_in_words(str(cause), kind)}") from cause
 
 
 def dump_toml(value: msgspec.Struct) -> str:
@@ -88,10 +89,12 @@ def _draft(path: Path, text: str) -> Iterator[str]:
         Path(draft).unlink(missing_ok=True)
 
 
-def _in_words(message: str) -> str:
+def _in_words(message: str, kind: type[msgspec.Struct]) -> str:
     """The library's message with the place in front: ``[training] rounds: expected `int` >= 1``."""
     place = _PLACE.fullmatch(message)
     what, path = (place["what"], place["path"] or "") if place else (message, "")
+    if value := _ENUM.fullmatch(what):
+        what = f"{value['value']} is none of {', '.join(_choices(kind, path))}"
     section, _, key = path.removesuffix("[...]").rpartition(".")
     if field := _FIELD.fullmatch(what):
         section, key = path, field["key"]
@@ -101,6 +104,16 @@ def _in_words(message: str) -> str:
         what = f"{what} key"
     where = f"[{section}] {key}" if section else key
     return f"{where}: {_lower_first(what)}" if where else _lower_first(what)
+
+
+def _choices(kind: type[msgspec.Struct], path: str) -> list[str]:
+    """The values that the ``Literal`` at ``path`` allows."""
+    hint: object = kind
+    for name in re.findall(r"[a-z_]+", path):
+        hint = get_type_hints(hint)[name]
+    while get_origin(hint) is not Literal:
+        hint = get_args(hint)[0]
+    return [str(value) for value in get_args(hint)]
 
 
 def _lower_first(text: str) -> str:

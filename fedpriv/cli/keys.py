@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fedpriv.cli.json_output import echo_json
+
 app = typer.Typer(help="Identities, and the roster that says who is in the federation.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Option("--home", help="A home folder.", show_default="here")]
@@ -42,7 +44,7 @@ def show(home: Home = Path(), as_json: AsJson = False) -> None:
     identity = keys.load(home / "identity")
     fingerprint = key_fingerprint(identity.signing_public_key)
     if as_json:
-        _echo_json(
+        echo_json(
             {
                 "name": identity.name,
                 "fingerprint": fingerprint,
@@ -95,7 +97,7 @@ def roster(
     found = load_roster(file)
     members = {member.name: key_fingerprint(member.signing_key) for member in found.hospitals}
     if as_json:
-        _echo_json(
+        echo_json(
             {
                 "federation": found.federation,
                 "fingerprint": found.fingerprint,
@@ -129,9 +131,3 @@ def _pin(file: Path, home: Path) -> None:
         )
     write_new_file(home / "roster.toml", dump_roster(roster), IdentityError)
     typer.echo(f"pinned in {home / 'roster.toml'}", err=True)
-
-
-def _echo_json(value: object) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from fedpriv.cli.json_output import echo_json
 
 app = typer.Typer(help="Take part as a hospital.", no_args_is_help=True)
 
@@ -113,7 +116,7 @@ def status(home: Home = Path(), as_json: AsJson = False) -> None:
     closed = sum(isinstance(row.event, Close) for row in rows)
     refused = [row.event.reason for row in rows if isinstance(row.event, Refuse)]
     if as_json:
-        _echo_json(
+        echo_json(
             {
                 "name": node.config.name,
                 "running": running,
@@ -160,13 +163,13 @@ def budget(home: Home = Path(), as_json: AsJson = False) -> None:
         for study in studies
     ]
     if as_json:
-        import msgspec
+        from dataclasses import asdict
 
-        _echo_json({**msgspec.to_builtins(spent), "studies": table})
+        echo_json({**asdict(spent), "studies": table})
         return
-    share = min(1.0, spent.epsilon / spent.largest_epsilon)
-    bar = "#" * round(_BAR * share)
-    typer.echo(f"{dataset}  [{bar:.<{_BAR}}]  epsilon {spent.epsilon:.4g} of {spent.largest_epsilon:g}")
+    share = 0.0 if math.isinf(policy.largest_epsilon) else min(1.0, spent.epsilon / policy.largest_epsilon)
+    bar = f"{'#' * round(_BAR * share):.<{_BAR}}"
+    typer.echo(f"{dataset}  [{bar}]  epsilon {spent.epsilon:.4g} of {policy.largest_epsilon:g}")
     typer.echo(
         f"at delta {spent.delta:g} per {spent.unit or 'unit'}, composed over {spent.rounds} charged rounds"
     )
@@ -175,9 +178,3 @@ def budget(home: Home = Path(), as_json: AsJson = False) -> None:
             f"  {line['study']}  {line['rounds_charged']} of {line['rounds_approved']} approved rounds "
             f"charged; {line['rounds_that_fit']} more fit the budget"
         )
-
-
-def _echo_json(value: object) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fedpriv.cli.json_output import echo_json
+
 app = typer.Typer(help="The study: what the hospitals agree on.", no_args_is_help=True)
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")]
@@ -105,11 +107,10 @@ def plan(
         text = write_noise_multiplier(text, str(study_file), planned.noise_multiplier)
         replace_file(study_file, text, StudyError)
     if as_json:
-        import json
         from dataclasses import asdict
 
         digest = study.with_noise_multiplier(planned.noise_multiplier).digest.hex()
-        typer.echo(json.dumps({"study_digest": digest, **asdict(planned)}, indent=2))
+        echo_json({"study_digest": digest, **asdict(planned)})
         return
     typer.echo(
         f"noise_multiplier = {planned.noise_multiplier}{'' if dry_run else f', written into {study_file}'}"
@@ -134,8 +135,6 @@ def show(study_file: StudyFile, as_json: AsJson = False) -> None:
 
     study = load_study(study_file)
     if as_json:
-        import json
-
         summary = {
             **msgspec.to_builtins(study),
             "digest": study.digest.hex(),
@@ -143,7 +142,7 @@ def show(study_file: StudyFile, as_json: AsJson = False) -> None:
             "units": study.units,
             "steps": study.steps,
         }
-        typer.echo(json.dumps(summary, indent=2))
+        echo_json(summary)
         return
     typer.echo(dump_study(study))
     rules = study.secure_aggregation

@@ -77,7 +77,7 @@ def test_a_home_is_never_overwritten(home, config):
         (
             {"dataset": Dataset(name="a", images=".", on_bad_image="eat")},
             HomeError,
-            "invalid enum value 'eat'",
+            "on_bad_image: 'eat' is none of refuse, skip",
         ),
         ({"policy": Policy(smallest_cohort=1, largest_epsilon=1.0, largest_delta=0.1)}, HomeError, ">= 2"),
     ],

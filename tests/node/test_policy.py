@@ -90,7 +90,7 @@ def test_a_claim_short_of_the_truth_by_a_little_is_refused():
         ("largest_epsilon = nan", "largest_epsilon: expected `float` > 0"),
         ("largest_delta = 1.0", "largest_delta: expected `float` < 1"),
         ("noise = []", "noise: expected `array` of length >= 1"),
-        ("noise = ['loud']", "invalid enum value 'loud'"),
+        ("noise = ['loud']", "'loud' is none of local, distributed, none"),
         ("largest_rounds = 1", "unknown section or key: largest_rounds"),
     ],
 )
