@@ -149,7 +149,7 @@ class FlowerLink:
         )
         self._members.register()
         self._node_of = self._members.node_ids()
-        self._control = _Control(control_address, root_certificate, _CONTROL_PATIENCE_S)
+        self._control = _Control(control_address, root_certificate, patience_s=0.0)
         for run_id in self._control.unfinished_runs():
             self._control.stop_run(run_id)
         self._run_id = self._control.start_run()
