@@ -126,7 +126,7 @@ def plan(
     typer.echo("\nnext: every admin runs `fedpriv node approve` on this file")
 
 
-@app.command(epilog="Example: fedpriv study show configs/demo.toml --json")
+@app.command(epilog="Example: fedpriv study show configs/all-pbs-local.toml --json")
 def show(study_file: StudyFile, as_json: AsJson = False) -> None:
     """Show a study, its digest and its threshold; fails, naming the key, if the file breaks a rule."""
     import msgspec
