@@ -13,8 +13,11 @@ activity loss, a constraint, an activation outside the list, or a second use of 
 
 from __future__ import annotations
 
+from fedpriv.legacy_keras import keras  # isort: skip - before anything that imports TensorFlow
+
+from tf_keras.src.engine.functional import Functional
+
 from fedpriv.errors import Refused
-from fedpriv.legacy_keras import keras
 from fedpriv.model.front import SmearFront
 
 _WEIGHTLESS = frozenset(
@@ -48,15 +51,17 @@ _ACTIVATIONS = frozenset(
 
 def check_layers(model: keras.Model) -> None:
     """Refused, naming the layer and the rule, unless every layer of ``model`` is allowed."""
-    if model.losses:
-        raise Refused(f"model {model.name}: a loss that depends on its inputs or weights was added to it")
+    if type(model) is not Functional:
+        raise Refused(f"model {model.name}: {type(model).__name__} is not a plain graph of layers")
     for layer in model.layers:
-        if type(layer) is type(model):
+        if isinstance(layer, keras.Model):
             check_layers(layer)
         else:
             _check_layer(layer)
         if len(layer.inbound_nodes) > _uses_in_its_model(layer):
             raise Refused(f"layer {layer.name} is used more than once: shared weights have no clipping rule")
+    if model.losses:
+        raise Refused(f"model {model.name}: a loss that depends on its inputs or weights was added to it")
 
 
 def _uses_in_its_model(layer: keras.layers.Layer) -> int:
