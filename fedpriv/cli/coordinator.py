@@ -46,15 +46,13 @@ def start(home: Home = Path()) -> None:
 @app.command(epilog="Example: fedpriv coordinator status --json")
 def status(home: Home = Path(), as_json: AsJson = False) -> None:
     """Show whether the door is open, which hospitals are online, and the runs."""
+    from fedpriv.cli.json_output import echo_json
     from fedpriv.coordinator import service
     from fedpriv.coordinator.home import open_home
 
     found = service.status(open_home(home))
     if as_json:
-        import json
-        from dataclasses import asdict
-
-        typer.echo(json.dumps(asdict(found), indent=2))
+        echo_json(found)
         return
     if found.online is None:
         typer.echo(f"{found.address} is closed; `fedpriv coordinator start` opens it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedpriv.cli.json_output import echo_json
 from fedpriv.errors import ImageError
 from fedpriv.smears.split import Tie
 
@@ -36,13 +36,15 @@ def check(folder: Folder, classes: Classes = _CLASSES, as_json: AsJson = False) 
 
     Exit code 0: nothing found. 1: something was found, it is listed. 2: the folder or its manifest is wrong.
     """
+    from dataclasses import asdict
+
     from fedpriv.smears.check import check_images
 
     index = _index(folder, classes)
     with progress_bar("checking", len(index.entries)) as advance:
         report = check_images(index, advance)
     if as_json:
-        _print_json(report)
+        echo_json({"clean": report.clean, **asdict(report)})
     else:
         _print_report(report)
     if not report.clean:
@@ -82,7 +84,7 @@ def split(
     write_manifest(path, entries)
     in_test = sum(entry.split is Split.TEST for entry in entries)
     if as_json:
-        typer.echo(json.dumps({"manifest": str(path), "train": len(entries) - in_test, "test": in_test}))
+        echo_json({"manifest": str(path), "train": len(entries) - in_test, "test": in_test})
     else:
         typer.echo(f"wrote {path}: {len(entries) - in_test} images to train on, {in_test} to test on")
 
@@ -110,7 +112,7 @@ def generate(
         )
     patients = hospitals * patients_per_hospital
     if as_json:
-        typer.echo(json.dumps({"folder": str(out), "images": len(index.entries), "patients": patients}))
+        echo_json({"folder": str(out), "images": len(index.entries), "patients": patients})
     else:
         typer.echo(
             f"wrote {out}: {len(index.entries)} images of {patients} patients at {hospitals} hospitals"
@@ -138,12 +140,6 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None] | None
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.update(task, completed=done)
-
-
-def _print_json(report: CheckReport) -> None:
-    from dataclasses import asdict
-
-    typer.echo(json.dumps({"clean": report.clean, **asdict(report)}))
 
 
 def _print_report(report: CheckReport) -> None:

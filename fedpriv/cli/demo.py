@@ -149,15 +149,14 @@ def _datasets(index: Index, study: Study) -> dict[str, Dataset]:
 
 
 def _report(run: RunFolder, ended: list[RoundEnded], result: Evaluation, *, as_json: bool) -> None:
+    from fedpriv.cli.json_output import echo_json
     from fedpriv.cli.round_view import claim_lines, summary_of
     from fedpriv.coordinator.rounds import claim_of
 
     majority = max(figures.images for figures in result.classes) / result.images
     if as_json:
-        import json
-
         figures = {"accuracy": result.accuracy, "macro_f1": result.macro_f1, "majority_class": majority}
-        typer.echo(json.dumps({**summary_of(run, ended), **figures, "test_images": result.images}, indent=2))
+        echo_json({**summary_of(run, ended), **figures, "test_images": result.images})
         return
     typer.echo()
     typer.echo(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedpriv.cli.json_output import echo_json
+
 if TYPE_CHECKING:
     from fedpriv.model.evaluate import Evaluation
     from fedpriv.model.folder import Card
@@ -40,7 +42,7 @@ def evaluate(
     """Compare a model's answers with labelled images."""
     result = evaluation_of(model, images, split)
     if as_json:
-        _print_json(result)
+        echo_json(result)
     else:
         _print_evaluation(result)
 
@@ -84,7 +86,7 @@ def predict(
         for row in evaluation.predict(restore(saved), pixels)
     ]
     if as_json:
-        _print_json({str(path): answer for path, answer in zip(images, answers, strict=True)})
+        echo_json({str(path): answer for path, answer in zip(images, answers, strict=True)})
         return
     for path, answer in zip(images, answers, strict=True):
         ranked = sorted(answer.items(), key=lambda item: -item[1])
@@ -98,15 +100,9 @@ def show(model: ModelPath, as_json: AsJson = False) -> None:
 
     card = load_model(find_model_folder(model)).card
     if as_json:
-        _print_json(card)
+        echo_json(card)
     else:
         _print_card(card)
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def _print_evaluation(result: Evaluation) -> None:

@@ -26,6 +26,7 @@ def run_rounds(
 
     Exit code 0 if every round was complete, 1 if one failed. A failed round is recorded and its cost counts.
     """
+    from fedpriv.cli.json_output import echo_json
     from fedpriv.cli.round_view import RoundView, claim_lines, summary_of
     from fedpriv.coordinator import service
     from fedpriv.coordinator.home import open_home
@@ -36,9 +37,7 @@ def run_rounds(
     with RoundView(quiet=quiet or as_json) as view:
         ended = service.run_rounds(coordinator, run, count=count, observe=view.show)
     if as_json:
-        import json
-
-        typer.echo(json.dumps(summary_of(run, ended), indent=2))
+        echo_json(summary_of(run, ended))
     else:
         complete = sum(line.outcome == "complete" for line in ended)
         typer.echo(f"{complete} of {len(ended)} rounds complete; run {run.folder}")

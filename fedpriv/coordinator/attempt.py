@@ -17,16 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fedpriv.coordinator.exchange import Lost
     from fedpriv.coordinator.home import Deadlines
     from fedpriv.secagg.coordinator import CoordinatorRound
-
-
-class Lost(Protocol):
-    """In place of a reply."""
-
-    @property
-    def reason(self) -> str:
-        """Why there is none, a fixed phrase."""
 
 
 class Link(Protocol):

@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import re
-import time
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
@@ -63,6 +62,7 @@ _OBJECTS_TIMEOUT_S = 120.0
 # gRPC's watcher, which flwr starts for its log, prints a traceback if its channel closes before it has ended.
 _WATCHER_S = 0.25
 # What flwr 1.27 answers to a node that was killed and comes back before its last heartbeat has run out.
+_NO_RUNTIME_S = 0.0  # Flower asks how long a handler ran; that says how many images there are
 _STILL_ACTIVE = re.compile(r"SuperNode with node ID (\d+) could not be activated")
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
@@ -215,7 +215,7 @@ class _Link:
         self._on_state = on_state
         self._state: LinkState | None = None
         self._pause_s = _FIRST_RETRY_S
-        self._unsent: tuple[Message, float] | None = None
+        self._unsent: Message | None = None
         self._report(LinkState.CONNECTING)
 
     def run_once(self, address: str, root_certificate: bytes, link_key: EllipticCurvePrivateKey) -> None:
@@ -265,16 +265,14 @@ class _Link:
             except ProtocolRefused as refused:
                 _log.warning("ignored a message: %s", refused.message)
                 continue
-            began = time.monotonic()
-            content = _to_content(self._handle(request))
-            self._unsent = Message(content, reply_to=message), time.monotonic() - began
+            self._unsent = Message(_to_content(self._handle(request)), reply_to=message)
 
     def _deliver(self, client: _Client) -> None:
         """Push the reply that waits, if one does; it waits on if the coordinator is away."""
         if self._unsent is None:
             return
         try:
-            _push(client, *self._unsent)
+            _push(client, self._unsent)
         except ObjectIdNotPreregisteredError:
             _log.info("a reply came after its run had ended")
         except _CallFailed as failure:
@@ -321,11 +319,11 @@ def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
         raise ProtocolRefused(f"not a request: {type(error).__name__}") from error
 
 
-def _push(client: _Client, reply: Message, handled_s: float) -> None:
+def _push(client: _Client, reply: Message) -> None:
     with no_object_id_recompute():
         reply.metadata.__dict__["_message_id"] = reply.object_id
         objects = get_all_nested_objects(reply)
-        missing = client.send(reply, get_object_tree(reply), handled_s)
+        missing = client.send(reply, get_object_tree(reply), _NO_RUNTIME_S)
         push_objects(objects, partial(client.push_object, reply.metadata.run_id), object_ids_to_push=missing)
 
 

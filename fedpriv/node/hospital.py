@@ -172,7 +172,10 @@ class Hospital:
         run, number = (terms.run, terms.round) if terms is not None else (bytes(16), 0)
         self._leave()
         _log.warning("refused %s: %s (%s)", stage.name, code.name, reason)
-        self._journal.append(Refuse(run, number, stage, code, reason))
+        refused = Refuse(run, number, stage, code, reason)
+        rows = self._journal.rows
+        if not rows or rows[-1].event != refused:  # whoever repeats a bad request must not fill the disk
+            self._journal.append(refused)
         return refusal(stage, code)
 
     def _leave(self) -> None:
