@@ -134,7 +134,6 @@ class HospitalRound:
         self._graph = Graph((), reach=0, threshold=terms.threshold)
         self._cohort = self._context = b""
         self._commitment: Commitment | None = None
-        self._masked_with: tuple[str, ...] = ()
         self._participants: tuple[str, ...] = ()
         self._survivors: tuple[str, ...] = ()
 
@@ -272,13 +271,11 @@ class HospitalRound:
         checks.own_entry(self._commitment, mailbox.commitments)
         checks.commitments(mailbox.commitments, self.terms, self._roster, self._advertisements, self._cohort)
         self._participants = tuple(commitment.name for commitment in mailbox.commitments)
-        present = set(self._participants)
-        self._masked_with = tuple(peer for peer in self._graph.neighbours(self.name) if peer in present)
-        if len(self._masked_with) + 1 < self._graph.threshold:
-            raise RuleBroken(
-                RefusalCode.COHORT_TOO_SMALL, f"only {len(self._masked_with)} neighbours are left"
-            )
-        if tuple(letter.name for letter in mailbox.ciphertexts) != self._masked_with:
+        participants = set(self._participants)
+        peers = tuple(peer for peer in self._graph.neighbours(self.name) if peer in participants)
+        if len(peers) + 1 < self._graph.threshold:
+            raise RuleBroken(RefusalCode.COHORT_TOO_SMALL, f"only {len(peers)} neighbours are left")
+        if tuple(letter.name for letter in mailbox.ciphertexts) != peers:
             raise RuleBroken(RefusalCode.WRONG_PEERS, "shares that are not those of the present neighbours")
         for letter in mailbox.ciphertexts:
             shares = self._channel(letter.name).open(letter.ciphertext)
@@ -290,7 +287,7 @@ class HospitalRound:
         masks = [self_mask(fresh.self_mask_seed, self.name, self._context)]
         masks += [
             pair_mask(fresh.mask_key, self._advertisements[peer].mask_key, self.name, peer, self._context)
-            for peer in self._masked_with
+            for peer in peers
         ]
         values = train()
         if values.size != self.terms.parameters:
