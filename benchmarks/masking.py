@@ -10,7 +10,8 @@
 
 Flower's cells that would run for minutes are measured on part of their masks and shares and scaled up,
 since its cost is exactly linear in both; such times carry a "~" and ``"scaled": true``.
-Every time is the best of the repetitions. All of it is one process, one thread.
+Every time is the best of the repetitions, in CPU seconds of this one process, so that other processes
+do not blur it; on an idle machine they are wall-clock seconds.
 """
 
 from __future__ import annotations
@@ -71,10 +72,10 @@ class Cell:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long ``work`` takes."""
-    start = time.perf_counter()
+    """The CPU seconds that ``work`` takes."""
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def floor(words: np.ndarray, seeds: list[bytes]) -> None:
