@@ -117,6 +117,8 @@ class CoordinatorRound:
         try:
             if code := refusal_in(reply.body):
                 raise RuleBroken(code, f"{name} refuses: {code.name}")
+            if reply.vector and reply.stage is not Stage.UPLOAD:
+                raise RuleBroken(RefusalCode.MALFORMED, f"{name} sends a vector in {reply.stage.name}")
             match reply.stage:
                 case Stage.ADVERTISE:
                     self._take_advertisement(name, decode(reply.body, Advertisement))

@@ -222,6 +222,11 @@ def both_kinds(reply):
 
 
 BAD_REPLIES = {
+    "sends a vector beside its keys": (
+        Stage.ADVERTISE,
+        lambda r: Envelope(r.stage, r.body, b"\0" * 8),
+        RefusalCode.MALFORMED,
+    ),
     "commits to another cohort": (
         Stage.SHARE,
         lambda r: other_commitment(r, cohort_digest=b"?" * 32),
