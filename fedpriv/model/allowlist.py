@@ -28,6 +28,7 @@ _WEIGHTLESS = frozenset(
         keras.layers.Concatenate,
         keras.layers.Flatten,
         keras.layers.GlobalAveragePooling2D,
+        keras.layers.GlobalMaxPooling2D,
         keras.layers.MaxPooling2D,
         SmearFront,
     }

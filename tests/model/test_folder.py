@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.studies import small_study
 
 from fedpriv.errors import HomeError
 from fedpriv.model import folder as folders
 from fedpriv.model.folder import Card, Claim, card_for, find_model_folder, load_model, save_model
 from fedpriv.secagg.terms import model_digest
-from fedpriv.study import parse_study
 
 CLAIM = Claim(unit="image", noise="local", delta=1e-5, epsilon=7.9, candidate_success=0.4)
 VECTOR = np.arange(12, dtype="<f4") / 7
@@ -66,33 +66,11 @@ def test_a_failure_while_writing_leaves_the_old_model(tmp_path, monkeypatch):
 
 
 def test_the_card_is_made_from_the_study():
-    study = parse_study(
-        """
-        study = {name = "s", classes = ["x", "y"]}
-        hospitals = {A = 5, B = 5}
-        images = {size = 32}
-        model = {name = "smear-cnn"}
-        secure_aggregation = {smallest_cohort = 2, colluders = 0, dropouts = 0, bits = 16}
-        [privacy]
-        unit = "image"
-        noise = "local"
-        epsilon = 8.0
-        delta = 1e-5
-        l2_clip_norm = 1.0
-        [training]
-        rounds = 1
-        local_steps = 1
-        sampling_probability = 1.0
-        learning_rate = 1.0
-        momentum = 0.0
-        update_range = 1.0
-        """,
-        "study.toml",
-    )
+    study = small_study()
     made = card_for(study, VECTOR, rounds=2, claim=CLAIM)
     assert made.study_digest == study.digest.hex()
     assert made.model_digest == model_digest(VECTOR.tobytes()).hex()
-    assert (made.classes, made.image_size, made.parameters, made.rounds) == (("x", "y"), 32, 12, 2)
+    assert (made.classes, made.image_size, made.parameters, made.rounds) == (study.study.classes, 64, 12, 2)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from support.studies import small_study
 
 from fedpriv.errors import HomeError, Refused, StudyError
 from fedpriv.legacy_keras import keras, tf
@@ -8,41 +9,8 @@ from fedpriv.model.folder import Card, Claim, SavedModel
 from fedpriv.model.front import CELL, SmearFront
 from fedpriv.model.network import NetworkName, build_model, build_network, restore, split_front
 from fedpriv.model.weights import dimension, from_vector, model_digest, to_vector
-from fedpriv.study import parse_study
 
 layers = keras.layers
-
-STUDY = """
-[study]
-name = "test"
-classes = ["Benign", "Early", "Pre"]
-[hospitals]
-A = 10
-B = 30
-[images]
-size = 32
-[model]
-name = "smear-cnn"
-[privacy]
-unit = "image"
-noise = "local"
-epsilon = 8.0
-delta = 1e-5
-l2_clip_norm = 1.0
-noise_multiplier = 2.0
-[training]
-rounds = 2
-local_steps = 3
-sampling_probability = 1.0
-learning_rate = 0.5
-momentum = 0.5
-update_range = 1.0
-[secure_aggregation]
-smallest_cohort = 2
-colluders = 0
-dropouts = 0
-bits = 16
-"""
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +23,14 @@ def random_images(count, size=64):
 
 
 def test_the_study_names_the_network_and_its_shape():
-    model = build_model(parse_study(STUDY, "study.toml"))
+    model = build_model(small_study(("size = 64", "size = 32"), ('"Pre", "Pro"', '"Pre"')))
     assert model.input_shape == (None, 32, 32, 3)
     assert model.output_shape == (None, 3)
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones():
     with pytest.raises(StudyError, match="resnet") as refusal:
-        build_model(parse_study(STUDY.replace("smear-cnn", "resnet"), "study.toml"))
+        build_model(small_study(("smear-cnn", "resnet")))
     assert "smear-cnn" in refusal.value.hint
 
 
