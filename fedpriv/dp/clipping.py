@@ -42,6 +42,27 @@ def clipped_gradient_sum(
     ``images`` float32 (units, records, *shape), ``labels`` int32 (units, records), ``present`` float32
     the same, 1 for a record and 0 for padding. The model gives logits.
     """
+    per_weight, weights = _gradients_and_clip_weights(model, images, labels, present, l2_clip_norm)
+    return [_weighted_sum(gradient, weights) for gradient in per_weight]
+
+
+def clipped_gradients(
+    model: keras.Model,
+    images: Tensor,
+    labels: Tensor,
+    present: Tensor,
+    *,
+    l2_clip_norm: float,
+) -> Tensor:
+    """The terms of that sum one by one: float32 (units, d), a unit's clipped gradient in each row."""
+    per_weight, weights = _gradients_and_clip_weights(model, images, labels, present, l2_clip_norm)
+    return tf.concat([_weighted_rows(gradient, weights) for gradient in per_weight], axis=1)
+
+
+def _gradients_and_clip_weights(
+    model: keras.Model, images: Tensor, labels: Tensor, present: Tensor, l2_clip_norm: float
+) -> tuple[list[Tensor], Tensor]:
+    """One tensor (units, *weight shape) per trainable weight, and each unit's factor, (units,)."""
     units, records = labels.shape
     share_of_unit = present / tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1.0)
     per_weight = _per_unit_gradients(
@@ -55,8 +76,7 @@ def clipped_gradient_sum(
     norms = tf.sqrt(squared_norms)
     contributes = tf.math.is_finite(norms) & tf.reduce_any(present > 0, axis=1)
     clip_weights = clip_grads.compute_clip_weights(l2_clip_norm * ROUNDING, norms)
-    weights = tf.where(contributes, clip_weights, 0.0)
-    return [_weighted_sum(gradient, weights, units) for gradient in per_weight]
+    return per_weight, tf.where(contributes, clip_weights, 0.0)
 
 
 def _per_unit_gradients(
@@ -96,7 +116,10 @@ def _rows(gradient: Tensor, units: int) -> Tensor:
     return tf.reshape(gradient, [units, -1])
 
 
-def _weighted_sum(gradient: Tensor, weights: Tensor, units: int) -> Tensor:
-    """Sum over units of weight x gradient; weight 0 silences even a gradient that is not a number."""
-    weighted = tf.math.multiply_no_nan(_rows(gradient, units), weights[:, None])
-    return tf.reshape(tf.reduce_sum(weighted, axis=0), gradient.shape[1:])
+def _weighted_rows(gradient: Tensor, weights: Tensor) -> Tensor:
+    """Weight x gradient, (units, -1); weight 0 silences even a gradient that is not a number."""
+    return tf.math.multiply_no_nan(_rows(gradient, weights.shape[0]), weights[:, None])
+
+
+def _weighted_sum(gradient: Tensor, weights: Tensor) -> Tensor:
+    return tf.reshape(tf.reduce_sum(_weighted_rows(gradient, weights), axis=0), gradient.shape[1:])
