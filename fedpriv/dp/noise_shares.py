@@ -17,8 +17,8 @@ trusted trainer's event is charged. The argument, for one coordinate with intege
    proportional to exp(-(z - x)^2 / 2 h^2), h = SLACK = 3. By Poisson summation the factor of proportion is
    1 / (sqrt(2 pi) h), whatever x, within 1 +- e, e = 2.1 exp(-2 pi^2 h^2) < 2^-254. Integrating over x,
    P[Z = z] is the normal density of variance s^2 + h^2 about m at z, which is N_Z(s^2 + h^2) moved to m,
-   within the same factors. So noise N_Z(s^2 + h^2) on an integer is Gaussian noise of variance s^2 on it, followed by a
-   rounding that looks at nothing else: post-processing.
+   within the same factors. So noise N_Z(s^2 + h^2) on an integer is Gaussian noise of variance s^2 on it,
+   followed by a rounding that looks at nothing else: post-processing.
 
 *Edge cases*: a share is refused below the smallest deviation of the sampler. A coalition larger than the
 planned one faces :meth:`multiplier_against` what is left; nothing is left against a coalition of all.
