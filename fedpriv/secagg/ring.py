@@ -100,7 +100,7 @@ def quantise(
     largest = np.abs(update).max(initial=0.0)
     if not largest <= update_range:
         raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, "an update that is not finite or is out of range")
-    half = 2 ** (bits - 1) - 1
+    half = _zero(bits)
     values = np.empty(update.size, dtype=np.int64)
     for start in range(0, update.size, _ROUNDING_CHUNK):
         scaled = update[start : start + _ROUNDING_CHUNK].astype(np.float64) * (half / update_range)
@@ -117,10 +117,30 @@ def dequantise_sum(
     total: NDArray[np.int64], hospitals: int, update_range: float, bits: int
 ) -> NDArray[np.float64]:
     """The sum of ``hospitals`` quantised updates back in units of the update, float64 (d,)."""
-    half = 2 ** (bits - 1) - 1
-    centred: NDArray[np.float64] = (total - hospitals * half).astype(np.float64)
-    centred *= update_range / half
+    centred: NDArray[np.float64] = signed_sum(total, hospitals, bits).astype(np.float64)
+    centred *= update_range / _zero(bits)
     return centred
+
+
+def from_signed(integers: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """Integers of [-h, h], h = 2^(bits-1) - 1, as ring values: int64 (d,), zero becomes h.
+
+    Raises RuleBroken(UPDATE_UNUSABLE) for an integer outside: never a silent wrap.
+    """
+    half = _zero(bits)
+    if integers.size and not -half <= integers.min() <= integers.max() <= half:
+        raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, f"an integer outside [-{half}, {half}]")
+    return integers + half
+
+
+def signed_sum(total: NDArray[np.int64], hospitals: int, bits: int) -> NDArray[np.int64]:
+    """The sum of ``hospitals`` vectors that went through `from_signed` or `quantise`, int64 (d,)."""
+    return total - hospitals * _zero(bits)
+
+
+def _zero(bits: int) -> int:
+    """The ring value of 0, in the middle of [0, 2^bits - 2]."""
+    return (1 << (bits - 1)) - 1
 
 
 def _blocks(
