@@ -119,19 +119,7 @@ class CoordinatorRound:
                 raise RuleBroken(code, f"{name} refuses: {code.name}")
             if reply.vector and reply.stage is not Stage.UPLOAD:
                 raise RuleBroken(RefusalCode.MALFORMED, f"{name} sends a vector in {reply.stage.name}")
-            match reply.stage:
-                case Stage.ADVERTISE:
-                    self._take_advertisement(name, decode(reply.body, Advertisement))
-                case Stage.SHARE:
-                    self._take_shares(name, decode(reply.body, ShareDelivery))
-                case Stage.UPLOAD:
-                    self._take_update(name, decode(reply.body, MaskedUpdate), reply.vector)
-                case Stage.AGREE:
-                    self._take_agreement(name, decode(reply.body, Agreement))
-                case Stage.UNMASK:
-                    self._take_answer(name, decode(reply.body, UnmaskShares))
-                case Stage.CLOSE:  # pragma: no branch - the stages are exhausted
-                    self._take_closed(name, decode(reply.body, Closed))
+            self._take(name, reply)
         except RuleBroken as error:
             self.refusals[name] = error.code
             raise
@@ -222,6 +210,21 @@ class CoordinatorRound:
         )
 
     # What each stage takes.
+
+    def _take(self, name: str, reply: Envelope) -> None:
+        match reply.stage:
+            case Stage.ADVERTISE:
+                self._take_advertisement(name, decode(reply.body, Advertisement))
+            case Stage.SHARE:
+                self._take_shares(name, decode(reply.body, ShareDelivery))
+            case Stage.UPLOAD:
+                self._take_update(name, decode(reply.body, MaskedUpdate), reply.vector)
+            case Stage.AGREE:
+                self._take_agreement(name, decode(reply.body, Agreement))
+            case Stage.UNMASK:
+                self._take_answer(name, decode(reply.body, UnmaskShares))
+            case Stage.CLOSE:  # pragma: no branch - the stages are exhausted
+                self._take_closed(name, decode(reply.body, Closed))
 
     def _take_advertisement(self, name: str, entry: Advertisement) -> None:
         self._check_sender(name, entry.name)
