@@ -5,8 +5,7 @@
 - *floor*: AES-CTR keystream into a buffer and additions, nothing else: what no masking can undercut.
 - *fedpriv, hospital*: pair seeds (X25519 and HKDF), packing, all masks. "masks" is that without packing.
 - *fedpriv, coordinator*: shares to secrets, checks, all masks removed, unpacking.
-- *Flower*: the functions of the installed flwr, called as its secaggplus mod and workflow call them,
-  its logging, messages and quantisation left out. Its key agreement is left out too.
+- *Flower*: the same work with the functions of the installed flwr, see flower_secagg.py.
 
 Flower's cells that would run for minutes are measured on part of their masks and shares and scaled up,
 since its cost is exactly linear in both; such times carry a "~" and ``"scaled": true``.
@@ -26,13 +25,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
-
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
+from flower_secagg import measured_masks, measured_secrets
 
 from fedpriv.secagg.graph import draw_graph
 from fedpriv.secagg.key_agreement import pair_mask, self_mask
@@ -50,9 +48,6 @@ HOSPITALS = (5, 20, 100)
 PARAMETERS = (10**5, 10**6, 10**7)
 DROPOUT_SHARES = (0.0, 0.1, 0.3)
 CONTEXT = bytes(32)
-FLOWER_MOD_RANGE = 1 << 32  # its default
-FLOWER_VALUES_AT_A_TIME = 60_000_000  # masks are measured up to this many values, then scaled
-FLOWER_SECRETS_AT_A_TIME = 2
 
 
 @dataclass
@@ -156,49 +151,12 @@ class Setting:
         return [self_mask(self.seeds[own], own, CONTEXT), *pairs]
 
 
-def flower_masks(vector: list[np.ndarray], count: int) -> tuple[float, bool]:
-    """Seconds in which Flower adds ``count`` masks to one quantised vector."""
-    from flwr.common.secure_aggregation.ndarrays_arithmetic import (
-        get_parameters_shape,
-        parameters_addition,
-        parameters_mod,
-    )
-    from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
-
-    measured = max(1, min(count, FLOWER_VALUES_AT_A_TIME // vector[0].size))
-    seeds = [os.urandom(32) for _ in range(measured)]
-
-    def work() -> None:
-        total = vector
-        for seed in seeds:
-            mask = pseudo_rand_gen(seed, FLOWER_MOD_RANGE, get_parameters_shape(total))
-            total = parameters_addition(total, mask)
-        parameters_mod(total, FLOWER_MOD_RANGE)
-
-    return seconds(work) * count / measured, measured < count
-
-
-def flower_secrets(hospitals: int, threshold: int, answers: int) -> tuple[float, bool]:
-    """Seconds in which Flower combines one secret of every hospital from all ``answers``."""
-    from flwr.common.secure_aggregation.crypto.shamir import combine_shares, create_shares
-
-    shares = create_shares(os.urandom(32), threshold, hospitals)[:answers]
-    measured = min(hospitals, FLOWER_SECRETS_AT_A_TIME)
-
-    def work() -> None:
-        for _ in range(measured):
-            combine_shares(shares)
-
-    return seconds(work) * hospitals / measured, measured < hospitals
-
-
 def hospital_cell(hospitals: int, parameters: int, repetitions: int) -> Cell:
     """One hospital masks one update for all the others."""
     setting = Setting(hospitals, parameters, 0)
     own, terms = setting.terms.hospitals[0], setting.terms
     packed = pack(setting.values, terms.layout)
     seeds = [os.urandom(32) for _ in range(hospitals)]
-    flower_vector = [setting.values.copy()]
     times: dict[str, list[float]] = {"floor": [], "fedpriv": [], "masks": [], "flower": []}
     scaled = False
     for _ in range(repetitions):
@@ -209,7 +167,7 @@ def hospital_cell(hospitals: int, parameters: int, repetitions: int) -> Cell:
         times["fedpriv"].append(
             seconds(lambda: add_masks(pack(setting.values, terms.layout), setting.own_masks(own)))
         )
-        flower, scaled = flower_masks(flower_vector, hospitals)
+        flower, scaled = measured_masks(seconds, setting.values, 1, hospitals - 1)
         times["flower"].append(flower)
     return cell("hospital", setting, times, scaled=scaled)
 
@@ -222,7 +180,6 @@ def coordinator_cell(hospitals: int, parameters: int, dropouts: int, repetitions
     count = survivors + dropouts * survivors
     seeds = [os.urandom(32) for _ in range(count)]
     words = np.zeros(terms.words, dtype=np.uint64)
-    flower_vector = [setting.values.copy()]
     times: dict[str, list[float]] = {"floor": [], "fedpriv": [], "masks": [], "flower": []}
     scaled = False
 
@@ -235,8 +192,11 @@ def coordinator_cell(hospitals: int, parameters: int, dropouts: int, repetitions
         times["fedpriv"].append(seconds(open_sum))
         times["masks"].append(seconds(unmasking.masks))
         # Flower's neighbours include the other dropped hospitals.
-        flower, masks_scaled = flower_masks(flower_vector, survivors + dropouts * (hospitals - 1))
-        combined, secrets_scaled = flower_secrets(hospitals, terms.threshold, survivors)
+        pairs = dropouts * (hospitals - 1)
+        flower, masks_scaled = measured_masks(seconds, setting.values, survivors, pairs)
+        combined, secrets_scaled = measured_secrets(
+            seconds, hospitals=hospitals, threshold=terms.threshold, survivors=survivors
+        )
         times["flower"].append(flower + combined)
         scaled = masks_scaled or secrets_scaled
     return cell("coordinator", setting, times, scaled=scaled)
