@@ -22,7 +22,7 @@ $(READY): constraints.txt pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/fedpriv demo --out out/demo
+	$(BIN)/fedpriv demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

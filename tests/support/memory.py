@@ -1,0 +1,144 @@
+"""A federation in one process: real homes, journals, keys and state machines; only the network is a call."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedpriv.coordinator.exchange import LossReason, Lost
+from fedpriv.coordinator.home import Deadlines
+from fedpriv.coordinator.rounds import Coordinator
+from fedpriv.coordinator.run_folder import new_run
+from fedpriv.identity.enrolment import collect, new_request
+from fedpriv.identity.keys import new_identity
+from fedpriv.identity.roster import Operator, dump_roster
+from fedpriv.identity.tls import new_authority
+from fedpriv.node.home import Config, Dataset, init_home
+from fedpriv.node.hospital import Hospital
+from fedpriv.node.policy import Policy
+from fedpriv.study import dump_study
+
+PARAMETERS = 50
+AUTHORITY = new_authority("test")  # slow to make, and no secret of any test
+
+
+class PlantedTrainer:
+    """Stands in for training: always the same update, and a count of how often it was asked."""
+
+    def __init__(self, update):
+        self.update = np.asarray(update, dtype=np.float32)
+        self.parameters = self.update.size
+        self.trained = 0
+
+    def train(self, vector):
+        self.trained += 1
+        return self.update
+
+
+@dataclass
+class Member:
+    """One hospital: its home, its journal and trainer, and the node that answers."""
+
+    home: object
+    journal: object
+    trainer: PlantedTrainer
+    node: Hospital
+
+
+class MemoryLink:
+    """Calls each hospital's handler; ``deaf`` ones are lost at a stage, ``edit`` may change any reply."""
+
+    def __init__(self, members):
+        self._members = members
+        self.deaf = {}
+        self.asked = []
+        self.edit = lambda name, request, reply: reply
+
+    def online(self):
+        return {name for name in self._members if self.deaf.get(name) != "offline"}
+
+    def ask(self, requests, deadline_s):
+        for name, request in requests.items():
+            self.asked.append((name, request))
+            if self.deaf.get(name) is request.stage:
+                yield name, Lost(LossReason.DEADLINE)
+            else:
+                yield name, self.edit(name, request, self._members[name].node.handle(request))
+
+
+class MemoryFederation:
+    """Everything of one study under ``folder``, ready to run rounds."""
+
+    def __init__(self, folder, study, *, policy=None, datasets=None):
+        self.study = study
+        self.operator = new_identity("consortium")
+        identities = {name: new_identity(name) for name in study.names}
+        roster = collect(
+            "test",
+            Operator("consortium", self.operator.signing_public_key, AUTHORITY.certificate_pem),
+            [new_request(identity) for identity in identities.values()],
+        )
+        self.roster = roster
+        study_path = folder / "study.toml"
+        folder.mkdir(parents=True, exist_ok=True)
+        study_path.write_text(dump_study(study))
+        self.members = {}
+        for number, (name, identity) in enumerate(identities.items(), start=1):
+            self.members[name] = self._member(folder, name, identity, number, policy, datasets, study_path)
+        self.link = MemoryLink(self.members)
+        self.runs = folder / "runs"
+        self.run = new_run(self.runs, study, np.zeros(PARAMETERS, np.float32))
+        self.seen = []
+
+    def _member(self, folder, name, identity, number, policy, datasets, study_path):
+        from fedpriv.identity import keys
+
+        images = folder / "images"
+        images.mkdir(exist_ok=True)
+        keys.save(identity, folder / name / "identity")
+        (folder / name / "roster.toml").write_text(dump_roster(self.roster))
+        privacy = self.study.privacy
+        home = init_home(
+            folder / name,
+            Config(
+                name=name,
+                coordinator="127.0.0.1:9",
+                dataset=Dataset(name=(datasets or {}).get(name, f"smears-{name}"), images=str(images)),
+                policy=policy
+                or Policy(
+                    smallest_cohort=2,
+                    largest_epsilon=privacy.epsilon,
+                    largest_delta=privacy.delta,
+                    noise=(privacy.noise,),
+                ),
+            ),
+        )
+        journal = home.open_journal()
+        home.approve(journal, study_path)
+        update = np.random.default_rng(number).uniform(-1, 1, PARAMETERS)
+        trainer = PlantedTrainer(update)
+        return Member(home, journal, trainer, Hospital(home, journal, lambda study: trainer))
+
+    def coordinator(self, run=None):
+        return Coordinator(
+            run=run or self.run,
+            link=self.link,
+            identity=self.operator,
+            roster=self.roster,
+            deadlines=Deadlines(join_s=0.01),
+            observe=self.seen.append,
+        )
+
+    def round(self, coordinator=None):
+        return (coordinator or self.coordinator()).run_round(1, 1)
+
+    def rounds(self, count):
+        coordinator = self.coordinator()
+        return list(itertools.starmap(coordinator.run_round, [(n, count) for n in range(1, count + 1)]))
+
+    def events_of(self, name, kind):
+        return [row.event for row in self.members[name].journal.rows if isinstance(row.event, kind)]
+
+    def close(self):
+        for member in self.members.values():
+            member.journal.close()
