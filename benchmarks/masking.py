@@ -1,6 +1,6 @@
 """Masking and unmasking: fedpriv, its floor, and Flower's own SecAgg+ functions, interleaved in one run.
 
-    python benchmarks/masking.py [--quick] [--out out/masking.json]
+    python benchmarks/masking.py [--hospitals 5 20] [--parameters 100000] [--out out/masking.json]
 
 - *floor*: AES-CTR keystream into a buffer and additions, nothing else: what no masking can undercut.
 - *fedpriv, hospital*: pair seeds (X25519 and HKDF), packing, all masks. "masks" is that without packing.
@@ -240,16 +240,15 @@ HEADER = (
 def main() -> None:
     """Run every setting, print each as it is done, write them all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="n = 5 and 20, d = 1e5 and 1e6 only")
+    parser.add_argument("--hospitals", type=int, nargs="+", default=HOSPITALS)
+    parser.add_argument("--parameters", type=int, nargs="+", default=PARAMETERS)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("out/masking.json"))
     options = parser.parse_args()
-    sizes = PARAMETERS[:2] if options.quick else PARAMETERS
-    cohorts = HOSPITALS[:2] if options.quick else HOSPITALS
     print(HEADER)
     cells = []
-    for parameters in sizes:
-        for hospitals in cohorts:
+    for parameters in options.parameters:
+        for hospitals in options.hospitals:
             settings = [lambda n=hospitals, d=parameters: hospital_cell(n, d, options.repetitions)]
             for lost in sorted({int(share * hospitals) for share in DROPOUT_SHARES}):
                 heavy = hospitals * parameters * (1 + lost) > 10**10
