@@ -9,20 +9,25 @@ runs/<run>/             what each run leaves (see `fedpriv.coordinator.run_folde
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from fedpriv import file_lock
 from fedpriv.errors import HomeError
 from fedpriv.identity import keys, tls
 from fedpriv.identity.roster import Operator, Roster, load_roster
 from fedpriv.toml_files import dump_toml, read_toml, write_new_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CONFIG = "coordinator.toml"
+LOCK_FILE = "rounds.lock"
 LOOPBACK = "127.0.0.1"
 _LARGEST_PORT = 65_535
 
@@ -101,6 +106,18 @@ class CoordinatorHome:
         identity = self.identity()
         authority = tls.load_authority(self.tls_folder)
         return Operator(identity.name, identity.signing_public_key, authority.certificate_pem)
+
+    @contextlib.contextmanager
+    def one_command(self) -> Iterator[None]:
+        """Keep other commands from running rounds meanwhile; HomeError if one does."""
+        busy = HomeError(
+            f"another command is running rounds in {self.folder}", hint="wait for it, or stop it with Ctrl-C"
+        )
+        descriptor = file_lock.acquire(self.folder / LOCK_FILE, busy)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     def roster(self) -> Roster:
         """The roster; HomeError says how to make one, or that it names another coordinator."""

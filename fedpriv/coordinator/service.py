@@ -166,7 +166,7 @@ def run_rounds(
             f"the study has {left} of its {planned} rounds left, not {wanted}",
             hint="a round that failed after hospitals were asked to train counts; its cost is not refunded",
         )
-    with link(home) as connection:
+    with home.one_command(), link(home) as connection:
         coordinator = Coordinator(
             run=run,
             link=connection,

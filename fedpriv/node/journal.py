@@ -12,7 +12,6 @@ only grows, and at each stage of a round at most one answer is ever given.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from fedpriv import file_lock
 from fedpriv.errors import HomeError, JournalCorrupt
 from fedpriv.node.chain import Row, StoredRow, genesis, seal, verify_chain
 from fedpriv.node.events import AnyEvent, Sign
@@ -66,7 +66,7 @@ class Journal:
         self._identity = identity
         self._thread_lock = threading.RLock()
         with contextlib.ExitStack() as undo:
-            self._lock_descriptor = _lock(folder / LOCK_FILE)
+            self._lock_descriptor = _lock(folder)
             undo.callback(os.close, self._lock_descriptor)
             _begin_if_new(folder, identity.signing_public_key)
             rows = read_journal(folder, identity.signing_public_key)
@@ -196,7 +196,7 @@ def is_being_written(folder: Path) -> bool:
     if not (folder / LOCK_FILE).exists():
         return False
     try:
-        os.close(_lock(folder / LOCK_FILE))
+        os.close(_lock(folder))
     except HomeError:
         return True
     return False
@@ -217,20 +217,12 @@ def _stored_rows(path: Path) -> Iterator[StoredRow]:
         ) from error
 
 
-def _lock(path: Path) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HomeError(f"{path} cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise HomeError(
-            f"another process is writing the journal in {path.parent}",
-            hint="stop the running `fedpriv node start` first",
-        ) from error
-    return descriptor
+def _lock(folder: Path) -> int:
+    busy = HomeError(
+        f"another process is writing the journal in {folder}",
+        hint="stop the running `fedpriv node start` first",
+    )
+    return file_lock.acquire(folder / LOCK_FILE, busy)
 
 
 def _begin_if_new(folder: Path, public_key: bytes) -> None:
