@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 sys.skip_tf_privacy_import = True  # type: ignore[attr-defined]
 
+_ERRORS_ONLY = "3"
+"""The level that is set here and inherited by child processes; a user who asks for lines gives another."""
+
 
 @contextlib.contextmanager
 def _start_up_lines_dropped() -> Iterator[None]:
     """Point file descriptor 2 at nothing: native code writes there before it reads its log level."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _ERRORS_ONLY) != _ERRORS_ONLY:
         yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

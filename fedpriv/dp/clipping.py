@@ -42,8 +42,11 @@ def clipped_gradient_sum(
     ``images`` float32 (units, records, *shape), ``labels`` int32 (units, records), ``present`` float32
     the same, 1 for a record and 0 for padding. The model gives logits.
     """
-    per_weight, weights = _gradients_and_clip_weights(model, images, labels, present, l2_clip_norm)
-    return [_weighted_sum(gradient, weights) for gradient in per_weight]
+    rows, clip_weights = _gradients_and_clip_weights(model, images, labels, present, l2_clip_norm)
+    return [
+        tf.reshape(tf.linalg.matvec(row, clip_weights, transpose_a=True), weight.shape)
+        for row, weight in zip(rows, model.trainable_weights, strict=True)
+    ]
 
 
 def clipped_gradients(
@@ -55,14 +58,14 @@ def clipped_gradients(
     l2_clip_norm: float,
 ) -> Tensor:
     """The terms of that sum one by one: float32 (units, d), a unit's clipped gradient in each row."""
-    per_weight, weights = _gradients_and_clip_weights(model, images, labels, present, l2_clip_norm)
-    return tf.concat([_weighted_rows(gradient, weights) for gradient in per_weight], axis=1)
+    rows, clip_weights = _gradients_and_clip_weights(model, images, labels, present, l2_clip_norm)
+    return tf.concat(rows, axis=1) * clip_weights[:, None]
 
 
 def _gradients_and_clip_weights(
     model: keras.Model, images: Tensor, labels: Tensor, present: Tensor, l2_clip_norm: float
 ) -> tuple[list[Tensor], Tensor]:
-    """One tensor (units, *weight shape) per trainable weight, and each unit's factor, (units,)."""
+    """One finite tensor (units, -1) per trainable weight, and each unit's factor, (units,)."""
     units, records = labels.shape
     share_of_unit = present / tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1.0)
     per_weight = _per_unit_gradients(
@@ -72,11 +75,15 @@ def _gradients_and_clip_weights(
         tf.reshape(share_of_unit, [-1]),
         units,
     )
-    squared_norms = tf.add_n([tf.reduce_sum(tf.square(_rows(g, units)), axis=1) for g in per_weight])
-    norms = tf.sqrt(squared_norms)
-    contributes = tf.math.is_finite(norms) & tf.reduce_any(present > 0, axis=1)
+    rows = [tf.reshape(gradient, [units, -1]) for gradient in per_weight]
+    norms = tf.sqrt(tf.add_n([tf.einsum("ui,ui->u", row, row) for row in rows]))
+    finite = tf.math.is_finite(norms)
     clip_weights = clip_grads.compute_clip_weights(l2_clip_norm * ROUNDING, norms)
-    return per_weight, tf.where(contributes, clip_weights, 0.0)
+    # A factor of 0 does not silence what is not a number, so such rows are emptied; most chunks have none.
+    rows = tf.cond(
+        tf.reduce_all(finite), lambda: rows, lambda: [tf.where(finite[:, None], row, 0.0) for row in rows]
+    )
+    return rows, tf.where(finite & tf.reduce_any(present > 0, axis=1), clip_weights, 0.0)
 
 
 def _per_unit_gradients(
@@ -110,16 +117,3 @@ def _per_unit_gradients(
                 raise ValueError(f"layer {layer.name} is used twice; shared weights have no rule")
             found[weight.ref()] = gradient
     return [found[weight.ref()] for weight in model.trainable_weights]
-
-
-def _rows(gradient: Tensor, units: int) -> Tensor:
-    return tf.reshape(gradient, [units, -1])
-
-
-def _weighted_rows(gradient: Tensor, weights: Tensor) -> Tensor:
-    """Weight x gradient, (units, -1); weight 0 silences even a gradient that is not a number."""
-    return tf.math.multiply_no_nan(_rows(gradient, weights.shape[0]), weights[:, None])
-
-
-def _weighted_sum(gradient: Tensor, weights: Tensor) -> Tensor:
-    return tf.reshape(tf.reduce_sum(_weighted_rows(gradient, weights), axis=0), gradient.shape[1:])
