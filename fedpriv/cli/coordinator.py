@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from fedpriv.cli.examples import example
+
 app = typer.Typer(help="Run the coordinator of a federation.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Option("--home", help="The coordinator's home folder.", show_default="here")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
-@app.command(epilog="Example: fedpriv coordinator init --name consortium --host fed.example.org")
+@app.command(epilog=example("fedpriv coordinator init --name consortium --host fed.example.org"))
 def init(
     home: Home = Path(),
     name: Annotated[str, typer.Option(help="The coordinator's name in the roster.")] = "coordinator",
@@ -34,18 +36,21 @@ def init(
     typer.echo("next: fedpriv keys enrol REQUEST... makes the roster")
 
 
-@app.command(epilog="Example: fedpriv coordinator start --home consortium")
+@app.command(epilog=example("fedpriv coordinator start --home consortium"))
 def start(home: Home = Path()) -> None:
-    """Open the door to the hospitals and keep it open until Ctrl-C; rounds are run by `fedpriv round`."""
+    """Let hospitals connect, until Ctrl-C.
+
+    Rounds are run by `fedpriv round` meanwhile, in another terminal.
+    """
     from fedpriv.coordinator import service
     from fedpriv.coordinator.home import open_home
 
     service.keep_open(open_home(home), say=typer.echo)
 
 
-@app.command(epilog="Example: fedpriv coordinator status --json")
+@app.command(epilog=example("fedpriv coordinator status --json"))
 def status(home: Home = Path(), as_json: AsJson = False) -> None:
-    """Show whether the door is open, which hospitals are online, and the runs."""
+    """Show whether it is open, which hospitals are online, and the runs."""
     from fedpriv.cli.json_output import echo_json
     from fedpriv.coordinator import service
     from fedpriv.coordinator.home import open_home

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedpriv.cli.examples import example
 from fedpriv.cli.json_output import echo_json
 from fedpriv.errors import ImageError
 from fedpriv.smears.split import Tie
@@ -30,9 +31,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 _CLASSES = "Benign,Early,Pre,Pro"
 
 
-@app.command(epilog="Example: fedpriv data check smears --json")
+@app.command(epilog=example("fedpriv data check smears --json"))
 def check(folder: Folder, classes: Classes = _CLASSES, as_json: AsJson = False) -> None:
-    """Decode every image; count them; find bad files, changed files and anything on both sides of the split.
+    """Count images; find those that are bad, changed or split wrongly.
 
     Exit code 0: nothing found. 1: something was found, it is listed. 2: the folder or its manifest is wrong.
     """
@@ -51,7 +52,7 @@ def check(folder: Folder, classes: Classes = _CLASSES, as_json: AsJson = False) 
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: fedpriv data split smears --by patient --hospitals 3 --replace")
+@app.command(epilog=example("fedpriv data split smears --by patient --hospitals 3 --replace"))
 def split(
     folder: Folder,
     classes: Classes = _CLASSES,
@@ -67,7 +68,10 @@ def split(
     replace: Annotated[bool, typer.Option("--replace", help="Replace a manifest that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a manifest.csv that splits images into train and test, no patient or group on both sides."""
+    """Write a manifest.csv that splits images into train and test.
+
+    No patient, and no group of nearly equal images, is on both sides.
+    """
     from fedpriv.smears.generate import hospital_names
     from fedpriv.smears.index import with_digests
     from fedpriv.smears.manifest import MANIFEST_NAME, Split, write_manifest
@@ -89,7 +93,7 @@ def split(
         typer.echo(f"wrote {path}: {len(entries) - in_test} images to train on, {in_test} to test on")
 
 
-@app.command(epilog="Example: fedpriv data generate --out smears --hospitals 3 --seed 1")
+@app.command(epilog=example("fedpriv data generate --out smears --hospitals 3 --seed 1"))
 def generate(
     out: Annotated[Path, typer.Option(help="The folder to make; it must not exist.")],
     hospitals: Annotated[int, typer.Option(min=1, help="Each has its own stain.")] = 3,
@@ -98,7 +102,10 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same images.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Draw blood smears of known patients in four classes: public data to try everything on."""
+    """Draw blood smears of known patients, to try everything on.
+
+    Four classes; each hospital has its own stain. The data is public.
+    """
     from fedpriv.smears.generate import generate as draw
 
     with progress_bar("drawing", hospitals * patients_per_hospital * images_per_patient) as advance:

@@ -43,9 +43,10 @@ def demo(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Run a coordinator and hospitals as real processes with TLS, keys, masks and noise; train and report.
+    """Run a whole federation on this machine, from keys to a model.
 
-    Without --images, blood smears are drawn first: no patient's image is needed to try fedpriv.
+    The coordinator and the hospitals are real processes, with TLS, keys, masks and noise. Without
+    --images, blood smears are drawn first: no patient's image is needed to try fedpriv.
     """
     from fedpriv.cli.local_federation import found
     from fedpriv.cli.model import SplitName, evaluation_of

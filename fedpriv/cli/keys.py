@@ -7,20 +7,21 @@ from typing import Annotated
 
 import typer
 
+from fedpriv.cli.examples import example
 from fedpriv.cli.json_output import echo_json
 
-app = typer.Typer(help="Identities, and the roster that says who is in the federation.", no_args_is_help=True)
+app = typer.Typer(help="Identities, and the roster of who is in the federation.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Option("--home", help="A home folder.", show_default="here")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
-@app.command(epilog="Example: fedpriv keys new charite --home hospital")
+@app.command(epilog=example("fedpriv keys new charite --home hospital"))
 def new(
     name: Annotated[str, typer.Argument(help="The hospital's name: letters, digits and hyphens.")],
     home: Home = Path(),
 ) -> None:
-    """Make a hospital's keys, and the request file that goes to the operator."""
+    """Make a hospital's keys, and the request file for the operator."""
     from fedpriv.errors import IdentityError
     from fedpriv.identity import enrolment, keys
     from fedpriv.toml_files import write_new_file
@@ -35,9 +36,12 @@ def new(
     typer.echo(f"  {request.fingerprint}")
 
 
-@app.command(epilog="Example: fedpriv keys show --home hospital")
+@app.command(epilog=example("fedpriv keys show --home hospital"))
 def show(home: Home = Path(), as_json: AsJson = False) -> None:
-    """Show whose keys these are and the digits to read over the phone; no secret is shown."""
+    """Show whose keys these are, and the digits to read over the phone.
+
+    No secret is shown.
+    """
     from fedpriv.identity import keys
     from fedpriv.identity.fingerprint import key_fingerprint
 
@@ -56,7 +60,7 @@ def show(home: Home = Path(), as_json: AsJson = False) -> None:
     typer.echo(f"{identity.name}  {fingerprint}")
 
 
-@app.command(epilog="Example: fedpriv keys enrol *.request.toml --federation leukaemia --home coordinator")
+@app.command(epilog=example("fedpriv keys enrol *.request.toml --federation leukaemia --home coordinator"))
 def enrol(
     requests: Annotated[list[Path], typer.Argument(help="The hospitals' request files.")],
     federation: Annotated[str, typer.Option(help="The federation's name.")],
@@ -82,7 +86,7 @@ def enrol(
     typer.echo(f"  {roster.fingerprint}")
 
 
-@app.command(epilog="Example: fedpriv keys roster roster.toml --pin --home hospital")
+@app.command(epilog=example("fedpriv keys roster roster.toml --pin --home hospital"))
 def roster(
     file: Annotated[Path, typer.Argument(help="The roster file.")] = Path("roster.toml"),
     pin: Annotated[bool, typer.Option("--pin", help="Compare the digits, then keep the roster.")] = False,
@@ -90,7 +94,10 @@ def roster(
     home: Home = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Show who is in a roster and the digits that all hospitals compare; with --pin, trust it from now on."""
+    """Show who is in a roster; with --pin, trust it from now on.
+
+    All hospitals compare the digits in the first line over the phone before they pin it.
+    """
     from fedpriv.identity.fingerprint import key_fingerprint
     from fedpriv.identity.roster import load_roster
 

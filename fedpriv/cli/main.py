@@ -10,10 +10,11 @@ import sys
 from typing import Annotated
 
 import click
-import typer
+import typer.core
 
 from fedpriv import __version__
 from fedpriv.cli import coordinator, data, demo, keys, model, node, rounds, study
+from fedpriv.cli.examples import example
 from fedpriv.errors import FedprivError
 
 INTERRUPTED = 130
@@ -26,13 +27,16 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
+app.command("demo", epilog=example("fedpriv demo --hospitals 5 --rounds 4 --out out/demo"))(demo.demo)
 app.add_typer(keys.app, name="keys")
 app.add_typer(node.app, name="node")
 app.add_typer(coordinator.app, name="coordinator")
-app.command("round")(rounds.run_rounds)
+app.command("round", epilog=example("fedpriv round --home coordinator --study study.toml --count 3"))(
+    rounds.run_rounds
+)
 app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.add_typer(data.app, name="data")
@@ -60,10 +64,15 @@ def run() -> None:
 
 def exit_code_of(arguments: list[str]) -> int:
     """Run one command line; print an error as one line and a hint; return the exit code."""
+    typer.core.HAS_RICH = False  # plain help: commands to copy stay on one line, and it takes half the time
     try:
+        _refuse_empty(arguments)
         outcome = app(args=arguments, prog_name="fedpriv", standalone_mode=False)
     except FedprivError as error:
         return _tell(error.message, error.hint, error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message(), err=True)
+        return USAGE
     except click.UsageError as error:
         return _tell(error.format_message(), _help_of(error), USAGE)
     except click.ClickException as error:
@@ -73,12 +82,28 @@ def exit_code_of(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        return _tell(_of_the_system(error), "is the disk full, or the folder not yours?", 1)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuse an empty word: an empty path would quietly mean the current folder."""
+    for argument in arguments:
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            option = argument.removesuffix("=") or "an argument"
+            raise click.UsageError(f"{option} is empty: is a variable of your shell unset?")
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the operating system refused, and where."""
+    reason = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def _help_of(error: click.UsageError) -> str:
     path = error.ctx.command_path if error.ctx else "fedpriv"
-    return f"{path} --help"
+    return f"`{path} --help` shows how"
 
 
 def _tell(message: str, hint: str | None, code: int) -> int:

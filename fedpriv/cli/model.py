@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedpriv.cli.examples import example
 from fedpriv.cli.json_output import echo_json
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class SplitName(StrEnum):
     TEST = "test"
 
 
-@app.command(epilog="Example: fedpriv model evaluate runs/demo --images smears --split test")
+@app.command(epilog=example("fedpriv model evaluate runs/demo --images smears --split test"))
 def evaluate(
     model: ModelPath,
     images: Annotated[
@@ -65,7 +66,7 @@ def evaluation_of(model: Path, images: Path, split: SplitName) -> Evaluation:
     return evaluation.evaluate(probabilities, loaded.labels, saved.card.classes)
 
 
-@app.command(epilog="Example: fedpriv model predict runs/demo smear-1.jpg smear-2.jpg")
+@app.command(epilog=example("fedpriv model predict runs/demo smear-1.jpg smear-2.jpg"))
 def predict(
     model: ModelPath,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Smears to look at.")],
@@ -93,9 +94,9 @@ def predict(
         typer.echo(f"{path}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in ranked))
 
 
-@app.command(epilog="Example: fedpriv model show runs/demo")
+@app.command(epilog=example("fedpriv model show runs/demo"))
 def show(model: ModelPath, as_json: AsJson = False) -> None:
-    """Print a model's card: its study, its size, what it cost in privacy."""
+    """Show a model's card: its study, its size, its cost in privacy."""
     from fedpriv.model.folder import find_model_folder, load_model
 
     card = load_model(find_model_folder(model)).card

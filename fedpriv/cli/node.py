@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from fedpriv.cli.examples import example
 from fedpriv.cli.json_output import echo_json
 
 app = typer.Typer(help="Take part as a hospital.", no_args_is_help=True)
@@ -20,7 +21,7 @@ _BAR = 40
 
 
 @app.command(
-    epilog="Example: fedpriv node init --name mayo --images /data/smears --coordinator fed.example.org:9092"
+    epilog=example("fedpriv node init --name mayo --images /data/smears --coordinator fed.example.org:9092")
 )
 def init(
     name: Annotated[str, typer.Option(help="The hospital's name in the roster.")],
@@ -28,20 +29,28 @@ def init(
     coordinator: Annotated[str, typer.Option(metavar="HOST:PORT", help="The coordinator's address.")],
     home: Home = Path(),
     dataset: Annotated[
-        str | None, typer.Option(help="The budget's name for the images.", show_default="the folder's name")
+        str | None,
+        typer.Option(help="What to call these images in the budget.", show_default="the folder's name"),
     ] = None,
     hospital: Annotated[
-        str | None, typer.Option(help="Take the manifest's rows of this hospital only.")
+        str | None, typer.Option(help="Use only the images that manifest.csv gives this hospital.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Take the manifest's rows of this split only.")] = None,
+    split: Annotated[
+        Literal["train", "test"] | None, typer.Option(help="Use only the images that manifest.csv has here.")
+    ] = None,
     on_bad_image: Annotated[
         Literal["refuse", "skip"], typer.Option(help="What to do with an unusable image.")
     ] = "refuse",
     smallest_cohort: Annotated[int, typer.Option(help="Policy: never fewer hospitals in a sum.")] = 2,
-    largest_epsilon: Annotated[float, typer.Option(help="Policy: what the dataset may ever spend.")] = 8.0,
-    largest_delta: Annotated[float, typer.Option(help="Policy: the delta of that budget.")] = 1e-5,
+    largest_epsilon: Annotated[
+        float, typer.Option(help="Policy: the most epsilon these images may ever spend.")
+    ] = 8.0,
+    largest_delta: Annotated[float, typer.Option(help="Policy: the delta at which that is counted.")] = 1e-5,
 ) -> None:
-    """Make a home: node.toml with your policy, keys if there are none, and folders for studies and logs."""
+    """Make a hospital's home folder, with your policy in node.toml.
+
+    Keys that `fedpriv keys new` put there are kept; otherwise new ones are made.
+    """
     from fedpriv.node.home import Config, Dataset, init_home
     from fedpriv.node.policy import Policy
 
@@ -66,7 +75,7 @@ def init(
     typer.echo(f"{name} in {made.folder.resolve()}; its policy is in {made.folder / 'node.toml'}")
 
 
-@app.command(epilog="Example: fedpriv node approve study.toml --home hospital")
+@app.command(epilog=example("fedpriv node approve study.toml --home hospital"))
 def approve(
     study_file: Annotated[
         Path, typer.Argument(metavar="STUDY", help="The study file, as the operator sent it.")
@@ -76,7 +85,7 @@ def approve(
         bool, typer.Option("--again", help="Grant its rounds, and their cost, once more.")
     ] = False,
 ) -> None:
-    """Approve a study by its digest: its rounds, once, within your policy."""
+    """Approve a study: all its rounds, once, within your policy."""
     from fedpriv.node.home import open_home
 
     node = open_home(home)
@@ -90,9 +99,12 @@ def approve(
     )
 
 
-@app.command(epilog="Example: fedpriv node start --home hospital")
+@app.command(epilog=example("fedpriv node start --home hospital"))
 def start(home: Home = Path()) -> None:
-    """Answer the coordinator until Ctrl-C; only approved studies, within your policy and budget."""
+    """Take part in approved studies, until Ctrl-C.
+
+    The coordinator is answered only within your policy and budget. One that is away is called again.
+    """
     from fedpriv.node.home import open_home
     from fedpriv.node.service import work
 
@@ -100,9 +112,9 @@ def start(home: Home = Path()) -> None:
     work(node, say=lambda line: typer.echo(f"{node.config.name}: {line}", err=True))
 
 
-@app.command(epilog="Example: fedpriv node status --json")
+@app.command(epilog=example("fedpriv node status --json"))
 def status(home: Home = Path(), as_json: AsJson = False) -> None:
-    """Show whether the node runs, which roster and studies it holds, and what happened last."""
+    """Show whether the node runs, and what it has approved and done."""
     from fedpriv.node.events import Approve, Close, Refuse
     from fedpriv.node.home import open_home
     from fedpriv.node.journal import is_being_written
@@ -141,9 +153,9 @@ def status(home: Home = Path(), as_json: AsJson = False) -> None:
         typer.echo(f"refused   {refused[-1]}")
 
 
-@app.command(epilog="Example: fedpriv node budget --home hospital")
+@app.command(epilog=example("fedpriv node budget --home hospital"))
 def budget(home: Home = Path(), as_json: AsJson = False) -> None:
-    """Show what the dataset has spent, on which studies, and how many more rounds fit."""
+    """Show what the dataset has spent, and how many more rounds fit."""
     from fedpriv.node import budget as budgets
     from fedpriv.node.home import open_home
 

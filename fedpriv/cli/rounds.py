@@ -22,9 +22,10 @@ def run_rounds(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
 ) -> None:
-    """Run rounds: hospitals train, the masked sum is opened, the model moves.
+    """Run rounds of a study, as the operator.
 
-    Exit code 0 if every round was complete, 1 if one failed. A failed round is recorded and its cost counts.
+    In each round hospitals train, their masked sum is opened and the model moves. Exit code 0 if every
+    round was complete, 1 if one failed. A failed round is recorded and its cost counts.
     """
     from fedpriv.cli.json_output import echo_json
     from fedpriv.cli.round_view import RoundView, claim_lines, summary_of

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedpriv.cli.examples import example
 from fedpriv.cli.json_output import echo_json
 
 app = typer.Typer(help="The study: what the hospitals agree on.", no_args_is_help=True)
@@ -51,7 +52,7 @@ bits = 16
 """
 
 
-@app.command(epilog="Example: fedpriv study new demo --hospital A=240 --hospital B=240 --hospital C=240")
+@app.command(epilog=example("fedpriv study new demo --hospital A=240 --hospital B=240 --hospital C=240"))
 def new(
     name: Annotated[str, typer.Argument(help="The study's name.")],
     hospital: Annotated[
@@ -88,13 +89,16 @@ def draft(name: str, units: dict[str, int], classes: tuple[str, ...]) -> str:
     return text
 
 
-@app.command(epilog="Example: fedpriv study plan configs/all-pbs-local.toml")
+@app.command(epilog=example("fedpriv study plan configs/all-pbs-local.toml"))
 def plan(
     study_file: StudyFile,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute and show only; write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute the noise for the study's epsilon over all rounds, and write it into the file."""
+    """Compute the noise that the study's epsilon needs; write it there.
+
+    Epsilon is for all rounds together.
+    """
     from fedpriv import plan as plans
     from fedpriv.errors import StudyError
     from fedpriv.study import load_study, write_noise_multiplier
@@ -126,9 +130,9 @@ def plan(
     typer.echo("\nnext: every admin runs `fedpriv node approve` on this file")
 
 
-@app.command(epilog="Example: fedpriv study show configs/all-pbs-local.toml --json")
+@app.command(epilog=example("fedpriv study show configs/all-pbs-local.toml --json"))
 def show(study_file: StudyFile, as_json: AsJson = False) -> None:
-    """Show a study, its digest and its threshold; fails, naming the key, if the file breaks a rule."""
+    """Show a study, its digest and its threshold, or what is wrong."""
     import msgspec
 
     from fedpriv.study import dump_study, load_study

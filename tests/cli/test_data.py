@@ -139,13 +139,6 @@ def test_generate_as_json(tmp_path):
     assert json.loads(outcome.stdout) == {"folder": str(out), "images": 4, "patients": 4}
 
 
-@pytest.mark.parametrize("command", ["check", "split", "generate"])
-def test_every_command_has_help_with_an_example(command):
-    outcome = run(command, "--help")
-    assert outcome.exit_code == 0
-    assert f"Example: fedpriv data {command}" in outcome.stdout
-
-
 def test_importing_the_commands_imports_nothing_heavy():
     code = (
         "import sys, fedpriv.cli.data; "
