@@ -68,9 +68,13 @@ def pack(values: NDArray[np.int64], layout: Layout) -> NDArray[np.uint64]:
     for block, chunk in _blocks(values.view(np.uint64), words, layout):
         if block.max() >= 2**layout.bits:  # a negative value is huge here
             raise RuleBroken(RefusalCode.UPDATE_UNUSABLE, f"a value outside [0, 2^{layout.bits})")
-        for lane in range(layout.lanes):
+        highest = block[layout.lanes - 1 :: layout.lanes]
+        chunk[: highest.size] = highest  # the last word may have no value this high
+        for lane in reversed(range(layout.lanes - 1)):
             column = block[lane :: layout.lanes]
-            chunk[: column.size] |= column << np.uint64(lane * layout.lane_bits)
+            np.left_shift(chunk, np.uint64(layout.lane_bits), out=chunk)
+            filled = chunk[: column.size]
+            np.bitwise_or(filled, column, out=filled)
     return words
 
 
