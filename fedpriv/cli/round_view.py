@@ -145,27 +145,22 @@ class RoundView(AbstractContextManager["RoundView"]):
             typer.echo(line, err=True)
 
     def _panel(self) -> RenderableType:
+        from rich.console import Group
         from rich.table import Table
 
-        if self._began is None:
-            return "waiting for hospitals"
-        began = self._began
-        elapsed = time.monotonic() - self._started
-        left = (
-            elapsed / (began.position - 1) * (began.count - began.position + 1)
-            if began.position > 1
-            else None
-        )
-        spent = "-" if self._epsilon is None else f"{self._epsilon:.3f}"
-        table = Table(
-            title=f"round {began.round} ({began.position} of {began.count}): {self._stage}",
-            caption=f"epsilon so far {spent}, {elapsed:.0f} s"
-            + (f", about {left:.0f} s left" if left is not None else ""),
-            title_justify="left",
-            caption_justify="left",
-        )
-        table.add_column("hospital")
-        table.add_column("state")
+        table = Table("hospital", "state")
         for name, state in sorted(self._states.items()):
             table.add_row(name, state)
-        return table
+        began, elapsed = self._began, time.monotonic() - self._started
+        if began is None:
+            return Group(self._stage or "connecting", table)
+        spent = "-" if self._epsilon is None else f"{self._epsilon:.3f}"
+        left = ""
+        if began.position > 1:
+            seconds = elapsed / (began.position - 1) * (began.count - began.position + 1)
+            left = f", about {seconds:.0f} s left"
+        return Group(
+            f"round {began.round} ({began.position} of {began.count}): {self._stage}",
+            table,
+            f"epsilon so far {spent}, {elapsed:.0f} s{left}",
+        )
