@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedpriv.errors import ImageError, InputError
+from fedpriv.errors import ImageError, InputError, RoundFailed, StudyError
 
 if TYPE_CHECKING:
+    from fedpriv.coordinator.events import Event
     from fedpriv.coordinator.run_folder import RoundEnded, RunFolder
     from fedpriv.model.evaluate import Evaluation
     from fedpriv.node.home import Dataset
@@ -52,10 +53,19 @@ def demo(
     from fedpriv.cli.model import SplitName, evaluation_of
     from fedpriv.cli.round_view import RoundView
     from fedpriv.coordinator import service
+    from fedpriv.study import load_study
 
-    _make_room(out)
-    index = _drawn(out / "smears", hospitals or _HOSPITALS) if images is None else _given(images, hospitals)
-    agreed = _study_for(index, study, rounds)
+    # What is given is checked first: a mistake must not cost an older demo.
+    index = None if images is None else _given(images, hospitals)
+    agreed = None
+    if study is not None:
+        agreed = _planned(load_study(study), rounds)
+        _check_study(agreed, _names_drawn(hospitals) if index is None else _names_in(index))
+    elif index is not None:
+        agreed = _planned(_drafted(index), rounds)
+    _make_room(out, images, study)
+    index = index or _drawn(out / "smears", _names_drawn(hospitals))
+    agreed = agreed or _planned(_drafted(index), rounds)
     typer.echo(
         f"{len(agreed.hospitals)} hospitals, {agreed.training.rounds} rounds of {agreed.study.name}", err=True
     )
@@ -63,33 +73,57 @@ def demo(
         federation.start()
         run = service.choose_run(federation.coordinator, study_path=federation.study_path, name=None)
         with RoundView(quiet=as_json) as view:
-            ended = service.run_rounds(federation.coordinator, run, count=None, observe=view.show)
+
+            def observe(event: Event) -> None:
+                if not run.lines():  # nobody was invited yet: say at once why somebody does not come
+                    federation.check_alive(*federation.nodes)
+                view.show(event)
+
+            ended = service.run_rounds(federation.coordinator, run, count=None, observe=observe)
     if not run.completed():
-        raise typer.Exit(1)
+        raise RoundFailed(f"no round was complete; the last one failed: {ended[-1].reason}")
     _report(run, ended, evaluation_of(run.folder, index.folder, SplitName.TEST), as_json=as_json)
 
 
-def _make_room(out: Path) -> None:
-    """An empty ``out`` with the demo's mark; only a folder with that mark is ever replaced."""
+def _make_room(out: Path, *given: Path | None) -> None:
+    """An empty ``out`` with the demo's mark; only a folder with that mark and not ``given`` is replaced."""
     if out.exists():
         if not (out / _MARK).exists():
             raise InputError(
                 f"{out} exists and was not made by the demo", hint="name another folder with --out"
             )
+        for path in given:
+            if path is not None and path.resolve().is_relative_to(out.resolve()):
+                raise InputError(
+                    f"{path} lies in {out}, which is about to be replaced", hint="name another --out"
+                )
         shutil.rmtree(out)
-    out.mkdir(parents=True)
+    try:
+        out.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be made: {(error.strerror or '').lower()}") from error
     (out / _MARK).touch()
 
 
-def _drawn(folder: Path, hospitals: int) -> Index:
+def _names_drawn(hospitals: int | None) -> tuple[str, ...]:
+    from fedpriv.smears.generate import hospital_names
+
+    return hospital_names(hospitals or _HOSPITALS)
+
+
+def _names_in(index: Index) -> tuple[str, ...]:
+    return tuple(sorted({entry.hospital for entry in index.entries if entry.hospital}))
+
+
+def _drawn(folder: Path, names: tuple[str, ...]) -> Index:
     from fedpriv.cli.data import progress_bar
     from fedpriv.smears.generate import generate
 
-    count = hospitals * _PATIENTS_PER_HOSPITAL * _IMAGES_PER_PATIENT
+    count = len(names) * _PATIENTS_PER_HOSPITAL * _IMAGES_PER_PATIENT
     with progress_bar("drawing smears", count) as advance:
         return generate(
             folder,
-            hospitals=hospitals,
+            hospitals=len(names),
             patients_per_hospital=_PATIENTS_PER_HOSPITAL,
             images_per_patient=_IMAGES_PER_PATIENT,
             seed=_SEED,
@@ -101,7 +135,7 @@ def _given(folder: Path, hospitals: int | None) -> Index:
     from fedpriv.smears.index import index_images
 
     index = index_images(folder, _CLASSES)
-    names = sorted({entry.hospital for entry in index.entries if entry.hospital})
+    names = _names_in(index)
     hint = f"`fedpriv data split {folder} --hospitals {hospitals or _HOSPITALS}` writes such a manifest"
     if not names or any(entry.hospital is None for entry in index.entries):
         raise ImageError(f"{folder}: not every image belongs to a hospital", hint=hint)
@@ -110,24 +144,40 @@ def _given(folder: Path, hospitals: int | None) -> Index:
     return index
 
 
-def _study_for(index: Index, path: Path | None, rounds: int | None) -> Study:
-    """The study in ``path``, or one drafted from the training images; with its noise planned."""
-    import msgspec
+def _check_study(study: Study, names: tuple[str, ...]) -> None:
+    """StudyError unless every hospital of ``study`` has images, and they are of its classes."""
+    missing = [name for name in study.names if name not in names]
+    if missing:
+        raise StudyError(
+            f"the study {study.study.name} is for {', '.join(study.names)}; there are no images of "
+            f"{', '.join(missing)}, only of {', '.join(names)}",
+            hint="change [hospitals] in the study, or --images or --hospitals",
+        )
+    if set(study.study.classes) != set(_CLASSES):
+        raise StudyError(
+            f"the demo's classes are {', '.join(_CLASSES)}, not {', '.join(study.study.classes)}"
+        )
+
+
+def _drafted(index: Index) -> Study:
+    """A study for the training images of ``index``."""
+    from collections import Counter
 
     from fedpriv.cli.study import draft
-    from fedpriv.plan import plan
     from fedpriv.smears.manifest import Split
-    from fedpriv.study import load_study, parse_study
+    from fedpriv.study import parse_study
 
-    if path is not None:
-        study = load_study(path)
-    else:
-        training = index.select(split=Split.TRAIN).entries
-        units: dict[str, int] = {}
-        for entry in training:
-            if entry.hospital is not None:
-                units[entry.hospital] = units.get(entry.hospital, 0) + 1
-        study = parse_study(draft("demo", units, _CLASSES), "the demo's study")
+    training = index.select(split=Split.TRAIN).entries
+    units = Counter(entry.hospital for entry in training if entry.hospital is not None)
+    return parse_study(draft("demo", units, _CLASSES), "the demo's study")
+
+
+def _planned(study: Study, rounds: int | None) -> Study:
+    """``study`` with its noise, and with ``rounds`` if they are given."""
+    import msgspec
+
+    from fedpriv.plan import plan
+
     if rounds is not None:
         study = msgspec.structs.replace(
             study,

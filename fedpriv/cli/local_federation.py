@@ -95,13 +95,14 @@ class LocalFederation:
                 process.kill()
                 process.wait()
 
-    def check_alive(self, name: str) -> None:
-        """FedprivError with the last words of its log if the process of ``name`` has ended."""
-        process = self.processes[name]
-        if process.poll() is not None:
-            words = self.log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            last = "; ".join(words[-2:]) or "without a word"
-            raise FedprivError(f"the process of {name} ended with code {process.returncode}: {last}")
+    def check_alive(self, *names: str) -> None:
+        """FedprivError with the last words of its log if the process of one of ``names`` has ended."""
+        for name in names:
+            process = self.processes[name]
+            if process.poll() is not None:
+                words = self.log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                last = "; ".join(words[-2:]) or "without a word"
+                raise FedprivError(f"the process of {name} ended with code {process.returncode}: {last}")
 
     def log(self, name: str) -> Path:
         """What the process of ``name`` printed."""
