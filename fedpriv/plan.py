@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from fedpriv.dp.accounting import PrivacyEvent, candidate_success, composed_epsilon, noise_multiplier_for
 from fedpriv.errors import StudyError
 
@@ -30,9 +32,22 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class Coalition:
+    """The epsilon that is left against ``colluders`` hospitals which tell what noise they added.
+
+    It counts only survivors: every dropout that the study tolerates is missing. One colluder is also what any
+    single hospital is, since it knows its own share.
+    """
+
+    colluders: int
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The noise a study needs and what it then claims; ``epsilon_rdp`` is the second, looser accountant's.
 
+    ``coalitions`` is empty unless noise is distributed: noise of its own protects a hospital against all.
     ``candidate_success``: the most often that an attacker who knows everything except one unit, and has
     narrowed it to 100 candidates, picks the right one.
     """
@@ -43,6 +58,7 @@ class Plan:
     delta: float
     candidate_success: float
     alternatives: tuple[Alternative, ...]
+    coalitions: tuple[Coalition, ...]
 
 
 def plan(study: Study) -> Plan:
@@ -69,6 +85,7 @@ def plan(study: Study) -> Plan:
         delta=privacy.delta,
         candidate_success=candidate_success([event], CANDIDATES),
         alternatives=_alternatives(study, noise_multiplier),
+        coalitions=_coalitions(study.with_noise_multiplier(noise_multiplier)),
     )
 
 
@@ -94,4 +111,17 @@ def _alternatives(study: Study, noise_multiplier: float) -> tuple[Alternative, .
             ).pld,
         )
         for count, probability in itertools.product(rounds, probabilities)
+    )
+
+
+def _coalitions(study: Study) -> tuple[Coalition, ...]:
+    """Nobody, one, as many as are tolerated, and all others."""
+    if study.privacy.noise != "distributed":
+        return ()
+    shares, whole = study.noise_shares, study.cost_of(study.training.rounds)
+    sizes = sorted({0, 1, shares.colluders, shares.hospitals - 1})
+    events = [replace(whole, noise_multiplier=shares.multiplier_against(size)) for size in sizes]
+    return tuple(
+        Coalition(size, composed_epsilon([event], study.privacy.delta).pld)
+        for size, event in zip(sizes, events, strict=True)
     )

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from fedpriv.dp.accounting import PrivacyEvent
+from fedpriv.dp.noise_shares import NoiseShares
 from fedpriv.errors import IdentityError, StudyError
 from fedpriv.identity.keys import check_name
 from fedpriv.secagg.terms import RoundTerms
@@ -62,7 +63,8 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[privacy]``: what is protected, by which noise, and the claim over all rounds.
 
     ``noise_multiplier``, the noise's standard deviation over the clipping norm, is written by
-    ``fedpriv study plan``.
+    ``fedpriv study plan``; with distributed noise it is that of the smallest sum, less what the tolerated
+    colluders added. ``levels_per_clip_norm`` (distributed noise only) are the integer steps of a gradient.
     """
 
     unit: Unit
@@ -72,13 +74,15 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     l2_clip_norm: Positive
     images_per_patient: Count | None = None
     noise_multiplier: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    levels_per_clip_norm: Annotated[int, Meta(ge=2**8, le=2**24)] | None = None
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[training]``: the steps of the optimizer.
 
-    ``local_steps`` are taken by each hospital in each round; ``update_range`` is the largest absolute
-    coordinate of an update that is sent, the range of its fixed-point code.
+    ``local_steps`` are taken by each hospital in each round. ``update_range`` (not with distributed noise) is
+    the largest absolute coordinate of an update that is sent, the range of its fixed-point code. The
+    published model is an average over rounds if ``averaging``, the weight of the past, is above 0.
     """
 
     rounds: Count
@@ -86,7 +90,8 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sampling_probability: Probability
     learning_rate: Positive
     momentum: Annotated[float, Meta(ge=0, lt=1)]
-    update_range: Positive
+    update_range: Positive | None = None
+    averaging: Annotated[float, Meta(ge=0, lt=1)] = 0.0
 
 
 class SecureAggregation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +123,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_names(self)
         _check_privacy(self)
         _check_cohort(self)
+        _check_code(self)
 
     @property
     def digest(self) -> bytes:
@@ -153,8 +159,38 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         return self.privacy.noise_multiplier
 
+    @property
+    def update_range(self) -> float:
+        """The largest absolute coordinate of an update; StudyError with distributed noise."""
+        if self.training.update_range is None:
+            raise StudyError(
+                f'the study {self.study.name} has noise = "{self.privacy.noise}" and no update_range'
+            )
+        return self.training.update_range
+
+    @property
+    def noise_shares(self) -> NoiseShares:
+        """How hospitals share the noise; StudyError unless it is distributed and planned."""
+        if self.privacy.levels_per_clip_norm is None:
+            raise StudyError(f'the study {self.study.name} has noise = "{self.privacy.noise}"')
+        rules = self.secure_aggregation
+        try:
+            return NoiseShares(
+                hospitals=len(self.hospitals),
+                dropouts=rules.dropouts,
+                colluders=rules.colluders,
+                noise_multiplier=self.noise_multiplier,
+                levels=self.privacy.levels_per_clip_norm,
+            )
+        except ValueError as error:
+            raise _ContradictionError(f"[privacy] noise_multiplier: {error}") from error
+
     def cost_of(self, rounds: int) -> PrivacyEvent:
-        """What so many rounds cost each unit of a hospital."""
+        """What so many rounds cost each unit of a hospital.
+
+        Distributed noise costs what the same Gaussian of one trusted trainer does
+        (`fedpriv.dp.noise_shares`).
+        """
         return PrivacyEvent(
             noise_multiplier=self.noise_multiplier,
             sampling_probability=self.training.sampling_probability,
@@ -293,3 +329,29 @@ def _check_cohort(study: Study) -> None:
             f"{study.threshold} (2 t > {hospitals} + {rules.colluders}) and the hospitals less dropouts, "
             f"{hospitals} - {rules.dropouts} = {hospitals - rules.dropouts}"
         )
+
+
+def _check_code(study: Study) -> None:
+    """How updates become integers: by range where they are floats, by levels where they are integer sums."""
+    distributed = study.privacy.noise == "distributed"
+    for key, value, needed in (
+        ("[privacy] levels_per_clip_norm", study.privacy.levels_per_clip_norm, distributed),
+        ("[training] update_range", study.training.update_range, not distributed),
+    ):
+        if (value is not None) != needed:
+            raise _ContradictionError(
+                f'{key}: [privacy] noise = "{study.privacy.noise}" {"needs" if needed else "has no"} such key'
+            )
+    if distributed and study.privacy.noise_multiplier is not None:
+        most, bits = (
+            study.noise_shares.most_units(study.secure_aggregation.bits),
+            study.secure_aggregation.bits,
+        )
+        largest = max(study.hospitals, key=study.hospitals.__getitem__)
+        if study.hospitals[largest] > most:
+            raise _ContradictionError(
+                f"[secure_aggregation] bits = {bits}: values hold {most} units of "
+                f"{study.privacy.levels_per_clip_norm} levels beside the noise, {largest} has "
+                f"{study.hospitals[largest]}",
+                hint="more bits (28 to 32), or fewer levels_per_clip_norm",
+            )

@@ -124,6 +124,8 @@ def plan(
         f"per {study.privacy.unit}, over {study.steps} steps"
     )
     typer.echo(plans.candidates_line(study.privacy.unit, planned.candidate_success))
+    for coalition in planned.coalitions:
+        typer.echo(f"against {coalition.colluders} colluding hospitals: epsilon {coalition.epsilon:.4g}")
     typer.echo("\nunder the same noise:\n  rounds  sampling probability  epsilon")
     for other in planned.alternatives:
         typer.echo(f"  {other.rounds:6}  {other.sampling_probability:20g}  {other.epsilon:7.4g}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fedpriv.coordinator.exchange import Lost
     from fedpriv.coordinator.home import Deadlines
+    from fedpriv.coordinator.server_step import Progress
     from fedpriv.secagg.coordinator import CoordinatorRound
 
 
@@ -58,9 +59,9 @@ class Attempt:
     def run(
         self,
         vector: NDArray[np.float32],
-        move: Callable[[NDArray[np.int64], tuple[str, ...]], NDArray[np.float32]],
-    ) -> NDArray[np.float32]:
-        """Drive every stage; ``move`` makes the new model vector from the sum and its hospitals.
+        move: Callable[[NDArray[np.int64], tuple[str, ...]], Progress],
+    ) -> Progress:
+        """Drive every stage from the model ``vector``; ``move`` takes the sum and its hospitals' names.
 
         RoundFailed if the sum could not be opened; then nothing of it was learned.
         """
@@ -73,7 +74,7 @@ class Attempt:
                 self._asked_to_train = tuple(requests)
             self._exchange(requests)
         moved = move(machine.total(), machine.record.survivors)
-        self._exchange(machine.close(model_digest(moved.astype("<f4").tobytes())))
+        self._exchange(machine.close(model_digest(moved.vector.astype("<f4").tobytes())))
         return moved
 
     def ended(

@@ -9,18 +9,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fedpriv.coordinator import events
 from fedpriv.coordinator.attempt import Attempt
 from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted
+from fedpriv.coordinator.server_step import Progress, moved
 from fedpriv.dp.accounting import candidate_success, composed_epsilon
 from fedpriv.errors import RoundFailed
 from fedpriv.model.folder import Claim, card_for, save_model
 from fedpriv.secagg.coordinator import CoordinatorRound
-from fedpriv.secagg.ring import dequantise_sum
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from fedpriv.coordinator.attempt import Link
@@ -52,7 +51,7 @@ class Coordinator:
         self._roster = roster
         self._deadlines = deadlines
         self._observe = observe
-        self._vector = run.latest_vector()
+        self._progress = run.latest()
 
     def run_round(self, position: int, count: int) -> RoundEnded:
         """Attempt the next round, the ``position``-th of ``count`` that were asked for; give its record."""
@@ -68,23 +67,24 @@ class Coordinator:
             online=online,
             observe=self._observe,
         )
-        before = self._vector
+        before = self._progress.vector
         try:
-            after = attempt.run(before, self._moved)
+            progress = attempt.run(before, self._moved)
         except RoundFailed as error:
             ended = attempt.ended("failed", reason=error.message, before=before, after=before)
         except KeyboardInterrupt:
             self._run.append(attempt.ended("failed", reason="interrupted", before=before, after=before))
             raise
         else:
-            self._run.save_checkpoint(number, after)
-            ended = attempt.ended("complete", reason="", before=before, after=after)
-            self._vector = after
+            self._run.save_checkpoint(number, progress)
+            ended = attempt.ended("complete", reason="", before=before, after=progress.vector)
+            self._progress = progress
         self._run.append(ended)
         claim = claim_of(self._run)
         if ended.outcome == "complete":
-            card = card_for(self._study, self._vector, rounds=len(self._run.completed()), claim=claim)
-            save_model(self._run.model_folder, card, self._vector)
+            published = self._progress.published
+            card = card_for(self._study, published, rounds=len(self._run.completed()), claim=claim)
+            save_model(self._run.model_folder, card, published)
         self._observe(events.RoundOver(ended, claim.epsilon))
         return ended
 
@@ -93,7 +93,7 @@ class Coordinator:
             run=self._run.run,
             round_number=number,
             roster_digest=self._roster.digest,
-            parameters=self._vector.size,
+            parameters=self._progress.vector.size,
         )
         keys = {member.name: member.signing_key for member in self._roster.hospitals}
         return CoordinatorRound(terms=terms, roster=keys, signing_key=self._identity.signing_key)
@@ -109,18 +109,8 @@ class Coordinator:
             self._observe(events.Waiting(tuple(sorted(online)), tuple(sorted(invited - online))))
             time.sleep(_LOOK_S)
 
-    def _moved(self, total: NDArray[np.int64], survivors: tuple[str, ...]) -> NDArray[np.float32]:
-        """The model moved by the survivors' updates.
-
-        Each hospital scaled its update by its share of all declared units; the sum is scaled back to the
-        share that is present.
-        """
-        study = self._study
-        summed = dequantise_sum(
-            total, len(survivors), study.training.update_range, study.secure_aggregation.bits
-        )
-        present = sum(study.hospitals[name] for name in survivors) / study.units
-        return (self._vector + summed / present).astype(np.float32)
+    def _moved(self, total: NDArray[np.int64], survivors: tuple[str, ...]) -> Progress:
+        return moved(self._study, self._progress, total, survivors, rounds=len(self._run.completed()) + 1)
 
 
 def charged_rounds(run: RunFolder) -> int:

@@ -2,7 +2,7 @@
 
     runs/<run>/study.toml       what the hospitals approved
     runs/<run>/rounds.jsonl     append-only: a line when a round starts, a line when it ends
-    runs/<run>/checkpoints/     the model vector before the first and after the last two complete rounds
+    runs/<run>/checkpoints/     the progress before the first and after the last two complete rounds
     runs/<run>/model/           the model folder that `fedpriv model` and the page read
 
 A round is written as started before any hospital is invited to it, since a hospital refuses a
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,7 @@ import msgspec
 import numpy as np
 
 from fedpriv import study as studies
+from fedpriv.coordinator.server_step import Progress, at_start
 from fedpriv.errors import HomeError
 from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.terms import model_digest
@@ -112,36 +114,44 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
 
-    def save_checkpoint(self, round_number: int, vector: NDArray[np.float32]) -> None:
-        """Keep ``vector`` as the model after ``round_number`` (0: before the first)."""
+    def save_checkpoint(self, round_number: int, progress: Progress) -> None:
+        """Keep ``progress`` as what ``round_number`` came to (0: before the first)."""
         path = self._checkpoint(round_number)
         path.parent.mkdir(exist_ok=True)
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            np.save(file, vector, allow_pickle=False)
+            np.savez(file, vector=progress.vector, velocity=progress.velocity, average=progress.average)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        for old in sorted(path.parent.glob("round-*.npy"))[1:-KEPT_CHECKPOINTS]:
+        for old in sorted(path.parent.glob("round-*.npz"))[1:-KEPT_CHECKPOINTS]:
             old.unlink()
 
     def latest_vector(self) -> NDArray[np.float32]:
-        """The model after the last complete round; HomeError if it is not the one recorded."""
+        """The model after the last complete round, float32 (d,); errors as `latest`."""
+        return self.latest().vector
+
+    def latest(self) -> Progress:
+        """The progress after the last complete round; HomeError if its model is not the one recorded."""
         complete = self.completed()
         path = self._checkpoint(complete[-1].round if complete else 0)
         try:
-            vector: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            with np.load(path, allow_pickle=False) as file:
+                progress = Progress(file["vector"], file["velocity"], file["average"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise HomeError(f"{path}: {error}", hint="restore the run's folder from a backup") from None
-        if complete and model_digest(vector.astype("<f4").tobytes()).hex() != complete[-1].model_after:
+        if (
+            complete
+            and model_digest(progress.vector.astype("<f4").tobytes()).hex() != complete[-1].model_after
+        ):
             raise HomeError(
                 f"{path}: not the model that round {complete[-1].round} recorded",
                 hint="restore the run's folder from a backup",
             )
-        return vector
+        return progress
 
     def _checkpoint(self, round_number: int) -> Path:
-        return self.folder / "checkpoints" / f"round-{round_number:06d}.npy"
+        return self.folder / "checkpoints" / f"round-{round_number:06d}.npz"
 
 
 def new_run(runs_folder: Path, study: studies.Study, first_vector: NDArray[np.float32]) -> RunFolder:
@@ -150,7 +160,7 @@ def new_run(runs_folder: Path, study: studies.Study, first_vector: NDArray[np.fl
     folder = runs_folder / name
     folder.mkdir(parents=True)
     run = RunFolder(folder, study)
-    run.save_checkpoint(0, first_vector)
+    run.save_checkpoint(0, at_start(first_vector))
     (folder / "study.toml").write_text(studies.dump_study(study))
     return run
 

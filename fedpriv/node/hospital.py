@@ -21,7 +21,6 @@ from fedpriv.node.policy import Declined, check_study
 from fedpriv.secagg.hospital import HospitalRound
 from fedpriv.secagg.messages import Envelope, Invitation, Stage, decode, refusal
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
-from fedpriv.secagg.ring import quantise
 from fedpriv.secagg.terms import vector_digest
 
 if TYPE_CHECKING:
@@ -37,14 +36,14 @@ _log = logging.getLogger(__name__)
 
 
 class Trainer(Protocol):
-    """What a hospital needs of training; `fedpriv.node.trainer.LocalTrainer` is the real one."""
+    """What a hospital needs of training; `fedpriv.node.training` makes the real ones."""
 
     @property
     def parameters(self) -> int:
         """The length d of the model vector, from the installed architecture."""
 
-    def train(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The update of one round from the model ``vector``, both float32 (d,)."""
+    def train(self, vector: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The values of one round for the masked sum, int64 (d,), from the model ``vector``, float32 (d,)."""
 
 
 @dataclass(slots=True)
@@ -148,13 +147,12 @@ class Hospital:
         self._current = _Current(study, trainer, machine, _to_vector(model))
 
     def _train(self, current: _Current) -> NDArray[np.int64]:
-        """Charge the budget, then train; the update in fixed point, int64 (d,)."""
+        """Charge the budget, then train."""
         study, terms = current.study, current.machine.terms
         budget.reserve(
             self._journal, self._dataset, study, self._policy, run=terms.run, round_number=terms.round
         )
-        update = current.trainer.train(current.model)
-        return quantise(update, study.training.update_range, terms.bits)
+        return current.trainer.train(current.model)
 
     def _persist(self, machine: HospitalRound, request: Envelope, reply: Envelope) -> None:
         """Put on disk what must be known after a crash, before ``reply`` leaves."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fedpriv.errors import HomeError
 from fedpriv.node.flower import LinkState, serve
 from fedpriv.node.hospital import Hospital
+from fedpriv.node.training import trainer_for
 from fedpriv.smears.index import index_images
 from fedpriv.smears.load import OnBad, Unit, load_images
 from fedpriv.smears.manifest import Split
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from fedpriv.node.home import NodeHome
-    from fedpriv.node.trainer import LocalTrainer
+    from fedpriv.node.hospital import Trainer
     from fedpriv.study import Study
 
 _LOG_BYTES, _LOG_FILES = 1_000_000, 5
@@ -69,7 +70,7 @@ def work(home: NodeHome, say: Callable[[str], None]) -> None:
     say("stopped")
 
 
-def _trainer(home: NodeHome, study: Study, say: Callable[[str], None]) -> LocalTrainer:
+def _trainer(home: NodeHome, study: Study, say: Callable[[str], None]) -> Trainer:
     """Decode this hospital's images for ``study`` and load TensorFlow."""
     dataset = home.config.dataset
     index = index_images(home.images_path, study.study.classes)
@@ -86,9 +87,7 @@ def _trainer(home: NodeHome, study: Study, say: Callable[[str], None]) -> LocalT
     for line in loaded.skipped:
         say(f"skipped {line}")
 
-    from fedpriv.node.trainer import LocalTrainer
-
-    return LocalTrainer(study, home.config.name, loaded.images, loaded.labels, loaded.units)
+    return trainer_for(study, home.config.name, loaded.images, loaded.labels, loaded.units)
 
 
 def _log_to(home: NodeHome) -> None:

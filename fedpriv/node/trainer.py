@@ -47,6 +47,7 @@ class LocalTrainer:
         units: NDArray[np.int64],
     ) -> None:
         self._training = study.training
+        self._update_range = study.update_range
         self._noise_multiplier = study.noise_multiplier
         self._share = study.hospitals[hospital] / study.units
         self._sampler = PoissonSampler(
@@ -56,7 +57,7 @@ class LocalTrainer:
         )
         front, self._trunk = split_front(build_model(study))
         self._step = _make_step(
-            study, hospital, self._trunk, _front_maps(front, images), labels.astype(np.int32), self._sampler
+            study, hospital, self._trunk, front_maps(front, images), labels.astype(np.int32), self._sampler
         )
 
     @property
@@ -83,7 +84,7 @@ class LocalTrainer:
             velocity = self._training.momentum * velocity + self._step.gradient()
             weights -= self._training.learning_rate * velocity
         update = self._share * (weights - start)
-        limit = self._training.update_range
+        limit = self._update_range
         return np.clip(update, -limit, limit).astype(np.float32)
 
 
@@ -110,12 +111,10 @@ def _make_step(
         case "none":
             return PlainStep(trunk, maps, labels, sampler, expected_units=expected_units)
         case "distributed":
-            raise StudyError(
-                '[privacy] noise = "distributed" cannot be trained by this version', hint='use "local"'
-            )
+            raise StudyError('[privacy] noise = "distributed" is not one hospital\'s own')
 
 
-def _front_maps(front: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def front_maps(front: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """The fixed maps of all images, float32 (n, height, width, channels), computed in batches."""
     maps = np.empty((len(images), *front.output_shape[1:]), dtype=np.float32)
     for start in range(0, len(images), _FRONT_BATCH):

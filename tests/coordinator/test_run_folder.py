@@ -5,6 +5,7 @@ import pytest
 from support.studies import small_study
 
 from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted, new_run, open_run
+from fedpriv.coordinator.server_step import at_start
 from fedpriv.errors import HomeError
 from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.terms import model_digest
@@ -96,7 +97,7 @@ def test_an_edited_line_is_named(run):
 
 def test_the_latest_vector_is_that_of_the_last_complete_round(run):
     moved = VECTOR + 1
-    run.save_checkpoint(1, moved)
+    run.save_checkpoint(1, at_start(moved))
     assert (run.latest_vector() == VECTOR).all()  # a checkpoint counts once its round is recorded
     run.append(ended(1, moved))
     run.append(ended(2, VECTOR, outcome="failed"))
@@ -104,7 +105,7 @@ def test_the_latest_vector_is_that_of_the_last_complete_round(run):
 
 
 def test_a_checkpoint_that_is_not_the_recorded_model_is_refused(run):
-    run.save_checkpoint(1, VECTOR + 2)
+    run.save_checkpoint(1, at_start(VECTOR + 2))
     run.append(ended(1, VECTOR + 1))
     with pytest.raises(HomeError, match="not the model that round 1 recorded"):
         run.latest_vector()
@@ -118,7 +119,7 @@ def test_a_missing_checkpoint_is_one_line(run):
 
 def test_only_the_first_and_the_last_two_checkpoints_are_kept(run):
     for number in range(1, 6):
-        run.save_checkpoint(number, VECTOR + number)
+        run.save_checkpoint(number, at_start(VECTOR + number))
     kept = sorted(path.stem for path in (run.folder / "checkpoints").iterdir())
     assert kept == ["round-000000", "round-000004", "round-000005"]
 

@@ -13,6 +13,7 @@ import numpy as np
 from fedpriv.node.flower import serve
 from fedpriv.node.home import open_home
 from fedpriv.node.hospital import Hospital
+from fedpriv.node.training import FixedPoint
 
 
 class PlantedTrainer:
@@ -30,7 +31,7 @@ def main(folder, update_path):
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     update = np.load(update_path)
     with home.open_journal() as journal:
-        hospital = Hospital(home, journal, lambda study: PlantedTrainer(update))
+        hospital = Hospital(home, journal, lambda study: FixedPoint(PlantedTrainer(update), study))
         serve(
             address=home.config.coordinator,
             root_certificate=home.roster().coordinator.ca_certificate.encode(),

@@ -16,6 +16,7 @@ from fedpriv.identity.tls import new_authority
 from fedpriv.node.home import Config, Dataset, init_home
 from fedpriv.node.hospital import Hospital
 from fedpriv.node.policy import Policy
+from fedpriv.node.training import FixedPoint
 from fedpriv.study import dump_study
 
 PARAMETERS = 50
@@ -117,7 +118,9 @@ class MemoryFederation:
         home.approve(journal, study_path)
         update = np.random.default_rng(number).uniform(-1, 1, PARAMETERS)
         trainer = PlantedTrainer(update)
-        return Member(home, journal, trainer, Hospital(home, journal, lambda study: trainer))
+        return Member(
+            home, journal, trainer, Hospital(home, journal, lambda study: FixedPoint(trainer, study))
+        )
 
     def coordinator(self, run=None):
         return Coordinator(

@@ -1,0 +1,79 @@
+"""A hospital's term of one step of the whole federation: integers for the masked sum, noise included.
+
+Nothing but that vector leaves the trainer. It is no update by itself: the coordinator divides the sum of all
+by the expected batch and takes the step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedpriv.dp.distributed_step import DistributedStep
+from fedpriv.dp.sampling import PoissonSampler
+from fedpriv.errors import StudyError
+from fedpriv.model.network import build_model, split_front
+from fedpriv.model.weights import dimension, from_vector
+from fedpriv.node.trainer import front_maps
+from fedpriv.secagg.ring import from_signed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fedpriv.study import Study
+
+
+class DistributedTrainer:
+    """Computes one hospital's term of every round of a study; TensorFlow and the data are loaded once.
+
+    ``images`` float32 (n, size, size, 3) in [0, 1], ``labels`` int (n,), ``units`` int (n,): equal for
+    records of one unit. Raises StudyError if the values of the sum cannot hold this hospital's units, or the
+    levels are too few for the network.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        images: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        units: NDArray[np.int64],
+    ) -> None:
+        shares, self._bits = study.noise_shares, study.secure_aggregation.bits
+        count, most = len(np.unique(units)), shares.most_units(self._bits)
+        if count > most:
+            raise StudyError(
+                f"{count} units of {shares.levels} levels do not fit values of {self._bits} bits beside the "
+                f"noise; {most} would",
+                hint="the study declares fewer units than there are here",
+            )
+        sampler = PoissonSampler(
+            units,
+            sampling_probability=study.training.sampling_probability,
+            records_per_unit=study.privacy.images_per_patient or 1,
+        )
+        front, self._trunk = split_front(build_model(study))
+        try:
+            self._step = DistributedStep(
+                self._trunk,
+                front_maps(front, images),
+                labels.astype(np.int32),
+                sampler,
+                l2_clip_norm=study.privacy.l2_clip_norm,
+                shares=shares,
+            )
+        except ValueError as error:
+            raise StudyError(f"[privacy] levels_per_clip_norm: {error}") from error
+
+    @property
+    def parameters(self) -> int:
+        """The length d of the model vector."""
+        return dimension(self._trunk)
+
+    def train(self, vector: NDArray[np.float32]) -> NDArray[np.int64]:
+        """One round's term at the model ``vector``, float32 (d,): ring values of the sum, int64 (d,).
+
+        Raises ValueError if ``vector`` has another length or is not finite.
+        """
+        from_vector(self._trunk, vector)
+        return from_signed(self._step.integer_sum(), self._bits)
