@@ -6,7 +6,8 @@
 
 Real machines on both sides, no network, no TensorFlow. Five of a hundred hospitals are lost before they
 upload. Hospital times are the mean of one hospital; a hospital runs on its own machine in reality, the
-coordinator's times are for all replies of the stage together. ``--memory`` measures the coordinator's
+coordinator's times are for all replies of the stage together. Times but the last are CPU seconds, so that
+other processes do not blur them. ``--memory`` measures the coordinator's
 peak with tracemalloc, hospital by hospital, in vectors of the ring.
 """
 
@@ -65,9 +66,9 @@ class Meter:
 
     def hospital(self, stage: str, work: Callable[[], _Result], share: int) -> _Result:
         """Time ``work`` of one hospital of ``share``."""
-        start = time.perf_counter()
+        start = time.process_time()
         result = work()
-        spent = (time.perf_counter() - start) / share
+        spent = (time.process_time() - start) / share
         self.growth.hospital_s[stage] = self.growth.hospital_s.get(stage, 0.0) + spent
         return result
 
@@ -76,9 +77,9 @@ class Meter:
         if self.memory:
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
-        start = time.perf_counter()
+        start = time.process_time()
         result = work()
-        spent = time.perf_counter() - start
+        spent = time.process_time() - start
         self.growth.coordinator_s[stage] = self.growth.coordinator_s.get(stage, 0.0) + spent
         if self.memory:
             self.peak_bytes = max(self.peak_bytes, tracemalloc.get_traced_memory()[1] - before)
