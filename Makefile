@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint bench clean
+.PHONY: help setup demo test check lint bench bench-masking bench-scale bench-dp-sgd clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
@@ -34,6 +34,17 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 check: lint test
+
+bench: bench-masking bench-scale bench-dp-sgd
+
+bench-masking: $(READY)
+	$(BIN)/python benchmarks/masking.py --out out/bench/masking.json
+
+bench-scale: $(READY)
+	$(BIN)/python benchmarks/scale.py --out out/bench/scale.json
+
+bench-dp-sgd: $(READY)
+	$(BIN)/python benchmarks/dp_sgd.py --out out/bench/dp-sgd.json
 
 clean:
 	rm -rf $(VENV) out
