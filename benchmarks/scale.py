@@ -200,7 +200,7 @@ def draw(source: Path, target: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "fedpriv"
+    mpl.rcParams |= {"svg.hashsalt": "fedpriv", "svg.fonttype": "none"}
     from matplotlib import pyplot as plt
 
     sizes = json.loads(source.read_text())
