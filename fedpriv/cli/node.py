@@ -87,8 +87,10 @@ def approve(
 ) -> None:
     """Approve a study: all its rounds, once, within your policy."""
     from fedpriv.node.home import open_home
+    from fedpriv.study import load_study
 
     node = open_home(home)
+    load_study(study_file)  # a wrong one begins no journal
     with node.open_journal() as journal:
         study = node.approve(journal, study_file, again=again)
     privacy = study.privacy

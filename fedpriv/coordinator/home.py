@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from fedpriv import file_lock
+from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.errors import HomeError
 from fedpriv.identity import keys, tls
 from fedpriv.identity.roster import Operator, Roster, load_roster
@@ -146,9 +147,10 @@ def init_home(
     home = CoordinatorHome(folder, config)
     hosts = tuple(dict.fromkeys([*hosts, LOOPBACK]))  # the loopback-only APIs serve the same certificate
     identity, credentials = keys.new_identity(name), tls.new_server_credentials(name, hosts)
-    keys.save(identity, home.identity_folder)
-    tls.save(credentials, home.tls_folder)
-    write_new_file(path, dump_toml(config), HomeError)
+    with all_or_nothing(home.identity_folder, home.tls_folder):
+        keys.save(identity, home.identity_folder)
+        tls.save(credentials, home.tls_folder)
+        write_new_file(path, dump_toml(config), HomeError)
     return home
 
 
@@ -157,7 +159,8 @@ def open_home(folder: Path) -> CoordinatorHome:
     path = folder / CONFIG
     if not path.exists():
         raise HomeError(
-            f"{path}: no coordinator here", hint="`fedpriv coordinator init`, or name the right --home"
+            f"{path}: no coordinator here",
+            hint="`fedpriv coordinator init` makes one; or name the right --home",
         )
     return CoordinatorHome(folder, _checked(read_toml(path, Config, HomeError), str(path)))
 

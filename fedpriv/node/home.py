@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.errors import HomeError
 from fedpriv.identity.keys import Identity, check_name, load, new_identity, save
 from fedpriv.identity.roster import Roster, load_roster
@@ -45,7 +46,7 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     images: str
     hospital: str | None = None
-    split: str | None = None
+    split: Literal["train", "test"] | None = None
     on_bad_image: Literal["refuse", "skip"] = "refuse"
 
 
@@ -177,17 +178,20 @@ def init_home(folder: Path, config: Config) -> NodeHome:
         raise HomeError(f"{path}: there is a node here already", hint="choose another --home")
     if not home.images_path.is_dir():
         raise HomeError(f"{home.images_path}: no such folder of images")
-    if home.identity_folder.exists():
-        if home.identity().name != config.name:
-            raise HomeError(f"{home.identity_folder} belongs to {home.identity().name}, not to {config.name}")
-    else:
-        save(new_identity(config.name), home.identity_folder)
-    try:
-        home.approved_folder.mkdir(exist_ok=True)
-        home.logs_folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise HomeError(f"{folder} cannot be written: {error.strerror}") from error
-    write_new_file(path, text, HomeError)
+    with all_or_nothing(home.identity_folder, home.approved_folder, home.logs_folder):
+        if not home.identity_folder.exists():
+            save(new_identity(config.name), home.identity_folder)
+        elif (owner := home.identity().name) != config.name:
+            raise HomeError(
+                f"{home.identity_folder} belongs to {owner}, not to {config.name}",
+                hint=f"give --name {owner}, or choose another --home",
+            )
+        try:
+            home.approved_folder.mkdir(exist_ok=True)
+            home.logs_folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise HomeError(f"{folder} cannot be written: {error.strerror}") from error
+        write_new_file(path, text, HomeError)
     return home
 
 
@@ -196,7 +200,7 @@ def open_home(folder: Path) -> NodeHome:
     path = folder / CONFIG_FILE
     if not path.exists():
         raise HomeError(
-            f"{path}: no node here", hint="fedpriv node init --home DIR, or name the right --home"
+            f"{path}: no node here", hint="`fedpriv node init` makes one; or name the right --home"
         )
     return NodeHome(folder, _checked(read_toml(path, Config, HomeError), path))
 
