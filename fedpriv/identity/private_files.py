@@ -35,6 +35,8 @@ def write_private_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except FileExistsError as error:
+        raise IdentityError(f"{folder.parent} is a file, not a folder", hint="name a folder") from error
     except OSError as error:
         raise IdentityError(f"{folder} cannot be written: {error.strerror}") from error
     try:
@@ -70,7 +72,8 @@ def read_private_file(path: Path) -> bytes:
             return file.read()
     except OSError as error:
         raise IdentityError(
-            f"{path} cannot be read: {error.strerror}", hint="make an identity with `fedpriv keys new`"
+            f"{path} cannot be read: {error.strerror}",
+            hint="name the right --home, restore the file, or make new keys",
         ) from error
 
 

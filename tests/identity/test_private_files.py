@@ -57,7 +57,7 @@ def test_a_file_in_the_place_of_the_folder_is_kept(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(IdentityError, match="cannot be written: "):
+    with pytest.raises(IdentityError, match="file is a file, not a folder"):
         write_private_folder(tmp_path / "file" / "identity", {"key": b"x"})
 
 
