@@ -323,8 +323,9 @@ class _Control:
                     return getattr(ControlStub(channel), name)(request, timeout=_CALL_TIMEOUT_S)
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > give_up:
+                    reason = str(error.details()).rpartition(": ")[2].lower()  # first comes what was tried
                     raise Unreachable(
-                        f"Flower's Control API on {self._address}: {error.details()}",
+                        f"no coordinator answers at {self._address} (Flower's Control API): {reason}",
                         hint="is `fedpriv coordinator start` running?",
                     ) from error
             time.sleep(_CONTROL_RETRY_S)

@@ -130,11 +130,14 @@ def status(home: CoordinatorHome) -> Status:
 
 def run_names(home: CoordinatorHome) -> list[str]:
     """The runs of ``home``, oldest first."""
-    return sorted(folder.name for folder in home.runs_folder.glob("*/"))
+    return sorted(study.parent.name for study in home.runs_folder.glob("*/study.toml"))
 
 
 def choose_run(home: CoordinatorHome, *, study_path: Path | None, name: str | None) -> RunFolder:
-    """A new run of ``study_path``; else the run called ``name``; else the last run."""
+    """A new run of ``study_path``; else the run called ``name``; else the last run.
+
+    Unreachable if a new run is asked for while hospitals cannot connect.
+    """
     if study_path is not None and name is not None:
         raise InputError("--study begins a run and --resume goes on with one", hint="give one of the two")
     if study_path is not None:
@@ -142,6 +145,7 @@ def choose_run(home: CoordinatorHome, *, study_path: Path | None, name: str | No
         roster = home.roster()
         for hospital in study.names:
             roster.member(hospital)
+        members(home).online()  # Unreachable before a run is made that could not begin
         return new_run(home.runs_folder, study, first_vector(study))
     if name is not None:
         return open_run(home.runs_folder / name)
