@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING, Self
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fedpriv.errors import HomeError, Unreachable
+from fedpriv.identity.private_files import read_private_file
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -58,15 +61,23 @@ class TlsFiles:
     authority: Path
 
     def check(self) -> None:
-        """HomeError if a file is missing or the certificate does not name 127.0.0.1."""
+        """HomeError if a file is missing, does not fit the others, or does not name 127.0.0.1.
+
+        IdentityError if others can read the key.
+        """
         for file in (self.certificate, self.key, self.authority):
             if not file.is_file():
                 raise HomeError(f"{file}: no such file", hint="`fedpriv coordinator init` makes TLS files")
         try:
+            key = load_pem_private_key(read_private_file(self.key), password=None)
             certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (ValueError, x509.ExtensionNotFound) as error:
-            raise HomeError(f"{self.certificate}: no server certificate in PEM") from error
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+            raise HomeError(
+                f"{self.certificate} and {self.key.name}: no server certificate and key"
+            ) from error
+        if certificate.public_key() != key.public_key():
+            raise HomeError(f"{self.key}: not the key of {self.certificate.name}")
         if ipaddress.ip_address(_LOOPBACK) not in names.get_values_for_type(x509.IPAddress):
             raise HomeError(
                 f"{self.certificate}: does not name {_LOOPBACK}",
