@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -48,7 +48,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model_digest: str
     network: str
     classes: tuple[str, ...]
-    image_size: int
+    image_size: Annotated[int, msgspec.Meta(ge=16, le=512)]
     parameters: int
     rounds: int
     privacy: Claim
