@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CELLS_PER_EPSILON = 3_000
-"""Privacy loss is cut into cells of this share of the RDP epsilon: the PLD epsilon is then 0.1 % too large at
-most, whatever its size, and memory stays small."""
+"""Privacy loss is cut into cells of this share of the RDP epsilon: memory stays small, and up to epsilon 100
+the PLD epsilon is at most 0.1 % too large."""
 
 _MULTIPLIERS_PER_UNIT = 10_000
 """Noise multipliers are planned on a grid of 0.0001 and rounded up to it."""
