@@ -21,7 +21,8 @@ trusted trainer's event is charged. The argument, for one coordinate with intege
    followed by a rounding that looks at nothing else: post-processing.
 
 *Edge cases*: a share is refused below the smallest deviation of the sampler. A coalition larger than the
-planned one faces :meth:`multiplier_against` what is left; nothing is left against a coalition of all.
+planned one still faces what :meth:`multiplier_against` says: the unit's own hospital is in every sum that
+holds the unit, with its share, so against all others together one share is left.
 
 *Source*: step 1 Kairouz, Liu and Steinke 2021, section 4; step 2 Peikert 2010, theorem 3.1 (a continuous
 Gaussian rounded at random is a discrete one).
@@ -79,13 +80,12 @@ class NoiseShares:
         return math.sqrt((self._sum_deviation**2 + SLACK**2) / self.fewest_honest)
 
     def multiplier_against(self, colluders: int) -> float:
-        """The noise multiplier that faces a coalition with so many hospitals, when all dropouts are missing.
+        """The noise multiplier that faces a coalition with so many others, when all dropouts are missing.
 
         With ``colluders`` = 1 it is also what faces one curious hospital, which knows its own share.
         """
-        honest = max(0, self.hospitals - self.dropouts - colluders)
-        variance = honest * self.standard_deviation**2 - SLACK**2
-        return math.sqrt(max(0.0, variance)) / self.levels
+        honest = max(1, self.hospitals - self.dropouts - colluders)
+        return math.sqrt(honest * self.standard_deviation**2 - SLACK**2) / self.levels
 
     def most_units(self, bits: int) -> int:
         """How many units a hospital's sum may hold so that it surely fits a signed value of ``bits`` bits."""
