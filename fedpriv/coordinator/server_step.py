@@ -67,4 +67,5 @@ def moved(
         step = dequantise_sum(total, len(survivors), study.update_range, bits) / (present / study.units)
     vector = (before.vector + step).astype(np.float32)
     weight = max(1.0 - study.training.averaging, 1.0 / rounds)
-    return Progress(vector, velocity, (1.0 - weight) * before.average + weight * vector)
+    average = (1.0 - weight) * before.average + weight * vector.astype(np.float64)
+    return Progress(vector, velocity, average)

@@ -46,6 +46,14 @@ bits = 16
 ENOUGH_NOISE = 2.0
 """More than the studies here need for epsilon 8 over four rounds of two steps."""
 
+DISTRIBUTED = (
+    ('noise = "local"', 'noise = "distributed"\nlevels_per_clip_norm = 4096'),
+    ("local_steps = 2", "local_steps = 1"),
+    ("update_range = 1.0\n", ""),
+    ("bits = 16", "bits = 24"),
+)
+"""The same study with noise that hospitals share."""
+
 FULL_BATCH = ("sampling_probability = 0.25", "sampling_probability = 1.0")
 
 
