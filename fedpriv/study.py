@@ -35,6 +35,7 @@ Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Label = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,63}$")]
 
 _MOST_UNITS = 1_000_000_000
+_MOST_STEPS = 1_000_000  # composing more takes the accountant minutes
 _DIGEST_LABEL = b"fedpriv-study-v1"
 _NOISE_LINE = re.compile(r"^[ \t]*noise_multiplier[ \t]*=.*$\n?", re.MULTILINE)
 _PRIVACY_HEADER = re.compile(r"^[ \t]*\[[ \t]*privacy[ \t]*\].*$\n?", re.MULTILINE)
@@ -296,6 +297,10 @@ def _check_privacy(study: Study) -> None:
     if privacy.noise_multiplier is not None and noiseless != (privacy.noise_multiplier == 0):
         raise _ContradictionError(
             f'[privacy] noise = "{privacy.noise}" contradicts noise_multiplier = {privacy.noise_multiplier:g}'
+        )
+    if study.steps > _MOST_STEPS:
+        raise _ContradictionError(
+            f"[training] rounds x local_steps = {study.steps} steps: at most {_MOST_STEPS} can be composed"
         )
     if privacy.delta * study.units >= 1:
         raise _ContradictionError(
