@@ -17,8 +17,9 @@ from fedpriv.cli import coordinator, data, demo, keys, model, node, rounds, stud
 from fedpriv.cli.examples import example
 from fedpriv.errors import FedprivError
 
-INTERRUPTED = 130
+FAILED = 1
 USAGE = 2
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="fedpriv",
@@ -74,16 +75,16 @@ def exit_code_of(arguments: list[str]) -> int:
         typer.echo(error.format_message(), err=True)
         return USAGE
     except click.UsageError as error:
-        return _tell(error.format_message(), _help_of(error), USAGE)
+        return _tell(_in_our_manner(error), _help_of(error), USAGE)
     except click.ClickException as error:
-        return _tell(error.format_message(), None, error.exit_code)
+        return _tell(_in_our_manner(error), None, error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _tell("interrupted", None, INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
-        return 1
+        return FAILED
     except OSError as error:
-        return _tell(_of_the_system(error), "is the disk full, or the folder not yours?", 1)
+        return _tell(_of_the_system(error), "is the folder yours, and the disk not full?", FAILED)
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -93,6 +94,12 @@ def _refuse_empty(arguments: list[str]) -> None:
         if not argument or (argument.startswith("--") and argument.endswith("=")):
             option = argument.removesuffix("=") or "an argument"
             raise click.UsageError(f"{option} is empty: is a variable of your shell unset?")
+
+
+def _in_our_manner(error: click.ClickException) -> str:
+    """Click's message in lower case and without a full stop, like all others."""
+    message = error.format_message().removesuffix(".")
+    return message[:1].lower() + message[1:]
 
 
 def _of_the_system(error: OSError) -> str:

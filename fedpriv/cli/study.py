@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 _TEMPLATE = """\
 [study]
-name = "{name}"
+name = {name}
 classes = [{classes}]
 
 [hospitals]               # name = declared units: public constants; weights come from them
@@ -65,22 +66,28 @@ def new(
     from fedpriv.errors import StudyError
     from fedpriv.toml_files import write_new_file
 
+    units: dict[str, int] = {}
+    for who, count in map(_name_and_units, hospital):
+        if who in units:
+            raise typer.BadParameter(f"{who} is named twice", param_hint="--hospital")
+        units[who] = count
     path = out or Path(f"{name}.toml")
     labels = tuple(label.strip() for label in classes.split(","))
-    text = draft(name, dict(_name_and_units(text) for text in hospital), labels)
+    text = draft(name, units, labels)
     write_new_file(path, text, StudyError)
     typer.echo(f"wrote {path}; next: fedpriv study plan {path}")
 
 
 def draft(name: str, units: dict[str, int], classes: tuple[str, ...]) -> str:
     """A study file to start from for hospitals with these declared ``units``; StudyError if they cannot."""
+    from fedpriv.identity.keys import check_name
     from fedpriv.study import parse_study
 
     dropouts = 1 if len(units) > 2 else 0  # noqa: PLR2004 - t = 2 of 2 leaves no room
     text = _TEMPLATE.format(
-        name=name,
-        classes=", ".join(f'"{label}"' for label in classes),
-        hospitals="\n".join(f"{who} = {count}" for who, count in sorted(units.items())),
+        name=_quoted(name),
+        classes=", ".join(map(_quoted, classes)),
+        hospitals="\n".join(f"{check_name(who)} = {count}" for who, count in sorted(units.items())),
         delta=min(1e-5, 0.1 / max(1, sum(units.values()))),
         dropouts=dropouts,
         smallest_cohort=max(2, len(units) - dropouts),
@@ -159,6 +166,11 @@ def show(study_file: StudyFile, as_json: AsJson = False) -> None:
     )
     if study.privacy.noise_multiplier is None:
         typer.echo("not planned yet: fedpriv study plan")
+
+
+def _quoted(text: str) -> str:
+    """``text`` as a TOML string: JSON's are among them."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _name_and_units(text: str) -> tuple[str, int]:

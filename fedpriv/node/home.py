@@ -10,6 +10,7 @@ logs/
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from fedpriv.all_or_nothing import all_or_nothing
-from fedpriv.errors import HomeError
+from fedpriv.errors import HomeError, IdentityError
 from fedpriv.identity.keys import Identity, check_name, load, new_identity, save
 from fedpriv.identity.roster import Roster, load_roster
 from fedpriv.node.budget import approvals_of
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from fedpriv.node.chain import Row
 
 CONFIG_FILE = "node.toml"
+
+_ADDRESS = re.compile(r"[^\s:/]+:(?P<port>[0-9]{1,5})")
 
 
 class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +57,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of ``node.toml``; relative paths start at its folder."""
 
     name: str
-    coordinator: Annotated[str, Meta(pattern=r"^[^\s:/]+:[0-9]{1,5}$")]
+    coordinator: str
     dataset: Dataset
     policy: Policy
     roster: str = "roster.toml"
@@ -206,7 +209,14 @@ def open_home(folder: Path) -> NodeHome:
 
 
 def _checked(config: Config, path: Path) -> Config:
-    check_name(config.name)
-    if not 0 < int(config.coordinator.rpartition(":")[2]) < 2**16:
-        raise HomeError(f"{path}: coordinator = {config.coordinator!r} has no port from 1 to 65535")
+    try:
+        check_name(config.name)
+    except IdentityError as error:
+        raise HomeError(f"{path}: name: {error.message}") from error
+    address = _ADDRESS.fullmatch(config.coordinator)
+    if not address or not 0 < int(address["port"]) < 2**16:
+        raise HomeError(
+            f"{path}: coordinator = {config.coordinator!r} is no HOST:PORT with a port from 1 to 65535",
+            hint="ask the operator for the address; it looks like fed.example.org:9092",
+        )
     return config

@@ -72,7 +72,7 @@ def test_init_passes_every_option_on(fedpriv, tmp_path):
     [
         (["--images", "none"], "none: no such folder of images"),
         (["--name", "a b"], "'a b' is not a name"),
-        (["--coordinator", "nowhere"], "coordinator: expected `str` matching"),
+        (["--coordinator", "nowhere"], "coordinator = 'nowhere' is no HOST:PORT"),
         (["--smallest-cohort", "1"], "smallest_cohort: expected `int` >= 2"),
         (["--on-bad-image", "eat"], "on-bad-image"),
     ],

@@ -68,10 +68,10 @@ def test_a_home_is_never_overwritten(home, config):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"name": "A b"}, IdentityError, "'A b' is not a name"),
-        ({"coordinator": "localhost"}, HomeError, r"node\.toml: coordinator: expected `str` matching"),
-        ({"coordinator": "localhost:0"}, HomeError, "no port from 1 to 65535"),
-        ({"coordinator": "localhost:70000"}, HomeError, "no port from 1 to 65535"),
+        ({"name": "A b"}, HomeError, "name: 'A b' is not a name"),
+        ({"coordinator": "localhost"}, HomeError, r"node\.toml: coordinator = 'localhost' is no HOST:PORT"),
+        ({"coordinator": "localhost:0"}, HomeError, "no HOST:PORT with a port from 1 to 65535"),
+        ({"coordinator": "localhost:70000"}, HomeError, "no HOST:PORT with a port from 1 to 65535"),
         ({"dataset": Dataset(name="a b", images="images")}, HomeError, r"\[dataset\] name: expected"),
         ({"dataset": Dataset(name="a", images="none")}, HomeError, "none: no such folder of images"),
         (
