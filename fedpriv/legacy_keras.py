@@ -52,5 +52,6 @@ with _start_up_lines_dropped():
     keras = tf.keras
     if not keras.layers.Layer.__module__.startswith("tf_keras."):
         raise ImportError("tensorflow was imported before fedpriv.legacy_keras, so tf.keras is not Keras 2")
+    from tf_keras.src.engine.functional import Functional  # the class of a plain graph has no public name
 
-__all__ = ["keras", "tf"]
+__all__ = ["Functional", "keras", "tf"]

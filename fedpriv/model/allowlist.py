@@ -13,11 +13,8 @@ activity loss, a constraint, an activation outside the list, or a second use of 
 
 from __future__ import annotations
 
-from fedpriv.legacy_keras import keras  # isort: skip - before anything that imports TensorFlow
-
-from tf_keras.src.engine.functional import Functional
-
 from fedpriv.errors import Refused
+from fedpriv.legacy_keras import Functional, keras
 from fedpriv.model.front import SmearFront
 
 _WEIGHTLESS = frozenset(
