@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from support.studies import TEXT, small_study, study_text
+from support.studies import DISTRIBUTED, TEXT, small_study, study_text
 
 from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.errors import StudyError
@@ -64,3 +64,19 @@ def test_a_target_that_no_noise_reaches_is_refused():
                 study_text(("epsilon = 8.0", "epsilon = 1e-9"), ("delta = 1e-5", "delta = 1e-12")), "x"
             )
         )
+
+
+def test_a_plan_for_shared_noise_says_what_coalitions_leave():
+    text = study_text(*DISTRIBUTED, ("A = 100\nB = 80", "A = 60\nB = 60"))
+    planned = plan(parse_study(text, "x"))
+    assert planned.epsilon <= 8.0
+    epsilons = {coalition.colluders: coalition.epsilon for coalition in planned.coalitions}
+    assert set(epsilons) == {0, 1, 2}
+    assert epsilons[0] == planned.epsilon  # what the study claims: none of its hospitals colludes
+    assert epsilons[0] < epsilons[1] == epsilons[2]  # one share is left, the unit's own hospital's
+    study = parse_study(text, "x").with_noise_multiplier(planned.noise_multiplier / math.sqrt(2))
+    assert epsilons[1] == pytest.approx(composed_epsilon([study.cost_of(4)], 1e-5).pld, rel=1e-3)
+
+
+def test_noise_of_ones_own_leaves_nothing_to_coalitions(planned):
+    assert planned.coalitions == ()

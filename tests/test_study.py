@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.studies import TEXT, small_study, study_text
+from support.studies import DISTRIBUTED, TEXT, small_study, study_text
 
 from fedpriv.errors import StudyError
 from fedpriv.study import dump_study, load_study, parse_study, write_noise_multiplier
@@ -66,6 +66,7 @@ CHANGES = [
     ("dropouts = 1", "dropouts = 0"),
     ("smallest_cohort = 2\ncolluders = 0\ndropouts = 1", "smallest_cohort = 3\ncolluders = 1\ndropouts = 0"),
     ("bits = 16", "bits = 17"),
+    ("momentum = 0.9", "momentum = 0.9\naveraging = 0.5"),
 ]
 
 
@@ -173,6 +174,24 @@ def test_a_mistake_is_refused_with_file_section_and_key(old, new, message):
             r"smallest_cohort = 2 must lie between the threshold t = 3 \(2 t > 5 \+ 0\)",
         ),
         ([("B = 80\nC = 60\n", "")], "colluders = 0 of 1 hospitals"),
+        (DISTRIBUTED[1:], 'update_range: .* noise = "local" needs such key'),
+        ([*DISTRIBUTED[:2], DISTRIBUTED[3]], 'update_range: .* noise = "distributed" has no such key'),
+        (
+            [*DISTRIBUTED, ("\nlevels_per_clip_norm = 4096", "")],
+            'levels_per_clip_norm: .* noise = "distributed" needs such key',
+        ),
+        (
+            [('noise = "local"', 'noise = "local"\nlevels_per_clip_norm = 4096')],
+            'levels_per_clip_norm: .* noise = "local" has no such key',
+        ),
+        (
+            [*DISTRIBUTED, ("= 4096", "= 65536\nnoise_multiplier = 2.0"), ("A = 100", "A = 120")],
+            "bits = 24: values hold 111 units of 65536 levels beside the noise, A has 120",
+        ),
+        (
+            [*DISTRIBUTED, ("= 4096", "= 4096\nnoise_multiplier = 0.001")],
+            "noise_multiplier: a share of noise has standard deviation",
+        ),
     ],
 )
 def test_contradictions_are_refused_with_their_numbers(changes, message):
@@ -184,6 +203,22 @@ def test_a_contradiction_in_a_file_names_the_file(tmp_path):
     (tmp_path / "mine.toml").write_text(study_text(("delta = 1e-5", "delta = 0.5")))
     with pytest.raises(StudyError, match=r"mine\.toml: \[privacy\] delta = 0\.5"):
         load_study(tmp_path / "mine.toml")
+
+
+def test_shared_noise_is_sized_for_survivors_that_do_not_collude():
+    shares = small_study(*DISTRIBUTED).noise_shares
+    assert (shares.hospitals, shares.dropouts, shares.colluders, shares.fewest_honest) == (3, 1, 0, 2)
+    assert (shares.noise_multiplier, shares.levels) == (2.0, 4096)
+    with pytest.raises(StudyError, match='noise = "distributed" and no update_range'):
+        _ = small_study(*DISTRIBUTED).update_range
+    with pytest.raises(StudyError, match='has noise = "local"'):
+        _ = small_study().noise_shares
+
+
+def test_shared_noise_costs_what_one_trusted_trainer_would():
+    shared, local = small_study(*DISTRIBUTED), small_study(("local_steps = 2", "local_steps = 1"))
+    assert shared.cost_of(rounds=3) == local.cost_of(rounds=3)
+    assert shared.digest != local.digest
 
 
 def test_a_study_without_noise_is_possible_and_says_so():
