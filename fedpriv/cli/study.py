@@ -38,10 +38,10 @@ delta = {delta}
 l2_clip_norm = 1.0
 
 [training]
-rounds = 8
-local_steps = 10
-sampling_probability = 0.25
-learning_rate = 0.5
+rounds = 10
+local_steps = 8           # of each hospital in each round
+sampling_probability = 1.0  # of each unit in each step
+learning_rate = 1.0
 momentum = 0.9
 update_range = 1.0        # largest absolute coordinate of an update
 

@@ -74,6 +74,6 @@ def test_the_federation_by_hand_works_as_written(terminals):
     assert "3 of 3 rounds complete" in rounds
     assert rounds.count("cohort A B C") == 3
     (budget,) = [words for line, words in said.items() if line.startswith("fedpriv node budget")]
-    assert "3 of 8 approved rounds" in budget
+    assert "3 of 10 approved rounds" in budget
     (accuracy,) = [words for line, words in said.items() if line.startswith("fedpriv model evaluate")]
     assert re.search(r"accuracy +\d", accuracy)
