@@ -49,9 +49,10 @@ def demo(
     The coordinator and the hospitals are real processes, with TLS, keys, masks and noise. Without
     --images, blood smears are drawn first: no patient's image is needed to try fedpriv.
     """
+    from fedpriv.cli.json_output import echo_json
     from fedpriv.cli.local_federation import found
     from fedpriv.cli.model import SplitName, evaluation_of
-    from fedpriv.cli.round_view import RoundView
+    from fedpriv.cli.round_view import RoundView, summary_of
     from fedpriv.coordinator import service
     from fedpriv.study import load_study
 
@@ -82,7 +83,13 @@ def demo(
             ended = service.run_rounds(federation.coordinator, run, count=None, observe=observe)
     if not run.completed():
         raise RoundFailed(f"no round was complete; the last one failed: {ended[-1].reason}")
-    _report(run, ended, evaluation_of(run.folder, index.folder, SplitName.TEST), as_json=as_json)
+    short = out / "run"
+    short.symlink_to(run.folder.relative_to(out))
+    result = evaluation_of(run.folder, index.folder, SplitName.TEST)
+    if as_json:
+        echo_json({**summary_of(run, ended), **_figures(result)})
+    else:
+        _report(run, short, ended, result)
 
 
 def _make_room(out: Path, *given: Path | None) -> None:
@@ -199,25 +206,28 @@ def _datasets(index: Index, study: Study) -> dict[str, Dataset]:
     }
 
 
-def _report(run: RunFolder, ended: list[RoundEnded], result: Evaluation, *, as_json: bool) -> None:
-    from fedpriv.cli.json_output import echo_json
-    from fedpriv.cli.round_view import claim_lines, summary_of
+def _figures(result: Evaluation) -> dict[str, float]:
+    return {
+        "accuracy": result.accuracy,
+        "macro_f1": result.macro_f1,
+        "majority_class": max(figures.images for figures in result.classes) / result.images,
+        "test_images": result.images,
+    }
+
+
+def _report(run: RunFolder, short: Path, ended: list[RoundEnded], result: Evaluation) -> None:
+    from fedpriv.cli.round_view import claim_lines
     from fedpriv.coordinator.rounds import claim_of
 
-    majority = max(figures.images for figures in result.classes) / result.images
-    if as_json:
-        figures = {"accuracy": result.accuracy, "macro_f1": result.macro_f1, "majority_class": majority}
-        echo_json({**summary_of(run, ended), **figures, "test_images": result.images})
-        return
+    figures = _figures(result)
     typer.echo()
     typer.echo(
         f"test accuracy {result.accuracy:.1%} on {result.images} images (always saying the largest class: "
-        f"{majority:.1%})"
+        f"{figures['majority_class']:.1%})"
     )
     for line in claim_lines(claim_of(run)):
         typer.echo(line)
     for entry in ended:
         typer.echo(f"round {entry.round}: {entry.outcome}, cohort {' '.join(entry.cohort) or '-'}")
-    typer.echo(f"run    {run.folder}")
-    typer.echo(f"model  {run.model_folder}")
-    typer.echo(f"next   fedpriv model predict {run.model_folder} IMAGE...")
+    typer.echo(f"written to {run.folder}, for short {short}")
+    typer.echo(f"next: fedpriv model show {short}")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,8 @@ def test_it_reports_what_was_trained_and_what_it_cost(demo):
     for line in said["rounds"]:
         assert set(line["seconds"]) == {"advertise", "share", "upload", "agree", "unmask", "close"}
     assert said["run"].startswith(str(out.resolve()))
-    assert load_model(out / said["run"] / "model").card.rounds == 2
+    assert (out / "run").resolve() == Path(said["run"])
+    assert load_model(out / "run" / "model").card.rounds == 2
 
 
 def test_the_accuracy_is_what_a_new_process_finds(demo, smears):
@@ -62,5 +64,5 @@ def test_it_learns_the_real_smears_with_five_hospitals(tmp_path):
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["rounds"][-1]["cohort"] == ["A", "B", "C", "D", "E"]
-    assert said["majority_class"] < 0.31
-    assert said["accuracy"] > 0.5
+    assert said["majority_class"] < 0.33
+    assert said["accuracy"] > 0.8
