@@ -74,7 +74,7 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delta: Annotated[float, Meta(gt=0, lt=1)]
     l2_clip_norm: Positive
     images_per_patient: Count | None = None
-    noise_multiplier: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    noise_multiplier: Annotated[float, Meta(ge=0, le=1e5)] | None = None
     levels_per_clip_norm: Annotated[int, Meta(ge=2**8, le=2**24)] | None = None
 
 

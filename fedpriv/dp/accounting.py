@@ -37,6 +37,9 @@ _CELLS_PER_EPSILON = 3_000
 """Privacy loss is cut into cells of this share of the RDP epsilon: memory stays small, and up to epsilon 100
 the PLD epsilon is at most 0.1 % too large."""
 
+_SMALLEST_EPSILON = 1e-4
+"""Cells are cut no finer than for this one: the RDP epsilon of much noise is 0."""
+
 _MULTIPLIERS_PER_UNIT = 10_000
 """Noise multipliers are planned on a grid of 0.0001 and rounded up to it."""
 
@@ -122,8 +125,8 @@ def candidate_success(events: Iterable[PrivacyEvent], candidates: int = 100) -> 
 def noise_multiplier_for(epsilon: float, delta: float, sampling_probability: float, steps: int) -> float:
     """The noise multiplier at which ``steps`` steps cost ``epsilon`` by PLD, rounded up to meet it.
 
-    The grid is 0.0001. Raises ValueError if epsilon is not positive, or so small that a multiplier of
-    100,000 does not meet it.
+    The grid is 0.0001. Raises ValueError if epsilon is not positive, or epsilon or delta so small that a
+    multiplier of 100,000 does not meet them.
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon is {epsilon}, must be positive")
@@ -142,6 +145,8 @@ def noise_multiplier_for(epsilon: float, delta: float, sampling_probability: flo
     while excess_by_renyi(upper / 2) <= 0:
         upper /= 2
     lower = upper / 2
+    if excess(upper) > 0:
+        raise ValueError(f"delta {delta} is below what the accountant resolves")
     while excess(lower) <= 0:
         lower /= 2
     root = float(optimize.brentq(excess, lower, upper, xtol=0.1 / _MULTIPLIERS_PER_UNIT))
@@ -176,7 +181,7 @@ def _loss_distribution(releases: list[PrivacyEvent], coarse_epsilon: float) -> A
     """The PLD of the composition, in cells fine against ``coarse_epsilon``."""
     from dp_accounting.pld import privacy_loss_distribution
 
-    interval = coarse_epsilon / _CELLS_PER_EPSILON
+    interval = max(coarse_epsilon, _SMALLEST_EPSILON) / _CELLS_PER_EPSILON
     composed = privacy_loss_distribution.identity(value_discretization_interval=interval)
     for event in releases:
         one_step = privacy_loss_distribution.from_gaussian_mechanism(
