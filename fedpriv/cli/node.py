@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,8 +17,8 @@ app = typer.Typer(help="Take part as a hospital.", no_args_is_help=True)
 Home = Annotated[Path, typer.Option("--home", help="The hospital's home folder.", show_default="here")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
-
 _BAR = 40
+_PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 @app.command(
@@ -55,6 +56,11 @@ def init(
     from fedpriv.node.policy import Policy
 
     folder = images.resolve()
+    if dataset is None and not re.fullmatch(_PLAIN_NAME, folder.name):
+        raise typer.BadParameter(
+            f"{folder.name!r} has other signs than A-Z a-z 0-9 . _ - in it: name the images",
+            param_hint="--dataset",
+        )
     made = init_home(
         home,
         Config(

@@ -93,7 +93,11 @@ def _trainer(home: NodeHome, study: Study, say: Callable[[str], None]) -> Traine
 def _log_to(home: NodeHome) -> None:
     home.logs_folder.mkdir(exist_ok=True)
     handler = logging.handlers.RotatingFileHandler(
-        home.logs_folder / "node.log", maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
+        home.logs_folder / "node.log",
+        maxBytes=_LOG_BYTES,
+        backupCount=_LOG_FILES,
+        encoding="utf-8",
+        delay=True,  # a start that is refused leaves no empty file
     )
     handler.setFormatter(logging.Formatter(_LOG_FORMAT))
     root = logging.getLogger()
