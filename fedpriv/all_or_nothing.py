@@ -25,7 +25,8 @@ def all_or_nothing(*paths: Path) -> Iterator[None]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it was never made, or stands below a file
+                    path.unlink()
         raise
 
 
