@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
-from fedpriv.secagg.ring import Layout, dequantise_sum, layout_for, pack, quantise, unpack
+from fedpriv.secagg.ring import (
+    Layout,
+    dequantise_sum,
+    from_signed,
+    layout_for,
+    pack,
+    quantise,
+    signed_sum,
+    unpack,
+)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +139,19 @@ def test_the_sum_of_quantised_updates_is_close_to_the_sum():
 def test_an_empty_update_is_an_empty_vector():
     assert quantise(np.zeros(0), 1.0, 16).size == 0
     assert unpack(pack(np.zeros(0, dtype=np.int64), layout_for(16, 3)), 0, layout_for(16, 3)).size == 0
+
+
+@pytest.mark.parametrize("bits", [2, 16, 32])
+def test_signed_integers_survive_the_sum(bits):
+    half = 2 ** (bits - 1) - 1
+    hospitals = [np.array(row, dtype=np.int64) for row in ([-half, 0, half], [half, 0, half], [-half, -1, 1])]
+    total = sum(from_signed(row, bits) for row in hospitals)
+    np.testing.assert_array_equal(signed_sum(total, 3, bits), sum(hospitals))
+    assert from_signed(np.zeros(0, dtype=np.int64), bits).size == 0
+
+
+@pytest.mark.parametrize("outside", [2**15, -(2**15), -(2**63)])
+def test_a_signed_integer_that_does_not_fit_is_refused(outside):
+    with pytest.raises(RuleBroken) as refused:
+        from_signed(np.array([0, outside], dtype=np.int64), 16)
+    assert refused.value.code is RefusalCode.UPDATE_UNUSABLE
