@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint bench bench-masking bench-scale bench-dp-sgd clean
+.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
 	@echo "make test    the whole test suite"
-	@echo "make check   ruff, mypy --strict, the import contract and the tests"
+	@echo "make check   ruff, mypy --strict, the import contract, coverage of the cores, and the tests"
 	@echo "make bench   the benchmarks, each against a peer or a floor"
 	@echo "make clean   remove .venv and out/"
 
@@ -33,7 +33,11 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test
+coverage: $(READY)
+	$(BIN)/python -m pytest -q -n 2 tests/secagg tests/attacks tests/identity --cov=fedpriv.secagg \
+		--cov=fedpriv.identity --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+check: lint coverage test
 
 bench: bench-masking bench-scale bench-dp-sgd
 

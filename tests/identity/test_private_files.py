@@ -1,5 +1,7 @@
+import errno
 import os
 import stat
+import tempfile
 
 import pytest
 
@@ -101,3 +103,13 @@ def test_a_missing_file_is_reported_by_name(tmp_path):
     write_private_folder(tmp_path / "identity", {})
     with pytest.raises(IdentityError, match="key cannot be read: No such file"):
         read_private_file(tmp_path / "identity" / "key")
+
+
+def test_a_disk_without_room_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(IdentityError, match="identity cannot be written: No space left on device"):
+        write_private_folder(tmp_path / "identity", {"key": b"x"})
+    assert list(tmp_path.iterdir()) == []
