@@ -86,6 +86,8 @@ def exit_code_of(arguments: list[str]) -> int:
         return FAILED
     except OSError as error:
         return _tell(_of_the_system(error), "is the folder yours, and the disk not full?", FAILED)
+    if outcome == INTERRUPTED:  # what typer makes of Ctrl-C
+        return _tell("interrupted", None, INTERRUPTED)
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from support.studies import small_study
+from support.studies import FULL_BATCH, small_study
 
 from fedpriv.cli.main import exit_code_of
 from fedpriv.model.folder import Claim, card_for, save_model
@@ -84,7 +84,7 @@ def ready_made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         generate(folder / "smears", hospitals=3, patients_per_hospital=4, images_per_patient=1, seed=1)
-        (folder / "study.toml").write_text(dump_study(small_study()))
+        (folder / "study.toml").write_text(dump_study(small_study(FULL_BATCH)))
         typed = ["coordinator init --home coordinator --listen 127.0.0.1:9092"]
         for name in "ABC":
             typed.append(f"keys new {name} --home {name}")
