@@ -138,7 +138,7 @@ class RunFolder:
         try:
             with np.load(path, allow_pickle=False) as file:
                 progress = Progress(file["vector"], file["velocity"], file["average"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise HomeError(f"{path}: {error}", hint="restore the run's folder from a backup") from None
         if (
             complete

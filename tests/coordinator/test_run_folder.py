@@ -5,7 +5,7 @@ import pytest
 from support.studies import small_study
 
 from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted, new_run, open_run
-from fedpriv.coordinator.server_step import at_start
+from fedpriv.coordinator.server_step import Progress, at_start
 from fedpriv.errors import HomeError
 from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.terms import model_digest
@@ -109,6 +109,23 @@ def test_a_checkpoint_that_is_not_the_recorded_model_is_refused(run):
     run.append(ended(1, VECTOR + 1))
     with pytest.raises(HomeError, match="not the model that round 1 recorded"):
         run.latest_vector()
+
+
+def test_momentum_and_average_come_back_to_the_last_bit(run):
+    generator = np.random.default_rng(1)
+    progress = Progress(VECTOR + 1, generator.normal(size=10), generator.normal(size=10))
+    run.save_checkpoint(1, progress)
+    run.append(ended(1, VECTOR + 1))
+    again = open_run(run.folder).latest()
+    for name in ("vector", "velocity", "average"):
+        assert getattr(again, name).tobytes() == getattr(progress, name).tobytes()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a whole file"])
+def test_a_checkpoint_that_is_cut_short_is_one_line(run, damage):
+    (run.folder / "checkpoints" / "round-000000.npz").write_bytes(damage)
+    with pytest.raises(HomeError, match="round-000000"):
+        run.latest()
 
 
 def test_a_missing_checkpoint_is_one_line(run):
