@@ -1,0 +1,118 @@
+"""What a hospital's journal claims, against what the hospital signed for others, and theirs against it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from fedpriv.coordinator.run_folder import RoundStarted
+from fedpriv.node.events import Close, Release, Reserve, Sign
+from fedpriv.secagg.messages import RoundReceipt, Stage, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fedpriv.audit.claims import Claims
+    from fedpriv.audit.evidence import JournalEvidence, RunEvidence
+    from fedpriv.identity.roster import Roster
+
+
+def verify_journal(claims: Claims, journal: JournalEvidence, run: RunEvidence) -> None:
+    """Hold a hospital's journal against what it signed in ``run``, and the record against the journal."""
+    heads = _Heads(journal)
+    for ended in run.ended:
+        for entry in ended.record.advertisements:
+            if entry.name == journal.hospital:
+                heads.require(claims, entry.journal_head, f"it signed in round {ended.round}")
+    _verify_charges(claims, journal, run)
+    _verify_answers(claims, journal, run)
+
+
+def verify_witnesses(claims: Claims, journals: Sequence[JournalEvidence], roster: Roster) -> None:
+    """Hold every journal against the receipts in the others: each names the heads of all hospitals."""
+    heads = {journal.hospital: _Heads(journal) for journal in journals}
+    for witness in journals:
+        for row in witness.rows:
+            if not isinstance(row.event, Close):
+                continue
+            place = f"journal of {witness.hospital}, row {row.sequence}"
+            with claims.rule(place):
+                receipt = decode(row.event.receipt, RoundReceipt)
+                receipt.verify(roster.coordinator.signing_key)
+                for entry in receipt.journal_heads:
+                    if entry.name in heads:
+                        why = f"{witness.hospital}'s receipt of round {receipt.round} names"
+                        heads[entry.name].require(claims, entry.head, why)
+
+
+class _Heads:
+    """Every head that a journal ever had; a head it lacks is a failure that names its last row."""
+
+    def __init__(self, journal: JournalEvidence) -> None:
+        self._place = f"journal of {journal.hospital}, row {len(journal.rows)}"
+        self._digests = {row.digest for row in journal.rows}
+
+    def require(self, claims: Claims, head: bytes, why: str) -> None:
+        """Hold that ``head`` is one of them. It is never an empty journal's: an approval comes first."""
+        lost = f"the journal ends here without the head {head.hex()[:16]} that {why}: "
+        claims.hold(
+            self._place, lost + "rows were lost, or an old copy was restored", given=head in self._digests
+        )
+
+
+def _verify_charges(claims: Claims, journal: JournalEvidence, run: RunEvidence) -> None:
+    """Before each vector a charge of its own, of what a round costs; and no charge the record hides."""
+    place = f"journal of {journal.hospital}"
+    study, started = run.study, {line.round for line in run.lines if isinstance(line, RoundStarted)}
+    unused: dict[int, int] = {}
+    released: set[tuple[int, bytes]] = set()
+    for row in journal.rows:
+        event, where = row.event, f"{place}, row {row.sequence}"
+        if isinstance(event, Reserve) and event.run == run.run:
+            unused[event.round] = unused.get(event.round, 0) + 1
+            right = (event.study_digest, event.unit, event.charge) == (
+                study.digest,
+                study.privacy.unit,
+                study.cost_of(1),
+            )
+            claims.hold(where, "it is no charge of what a round of the study costs", given=right)
+            claims.hold(
+                where,
+                f"round {event.round} was charged and is not in the record",
+                given=event.round in started,
+            )
+        if isinstance(event, Release) and event.run == run.run:
+            unused[event.round] = unused.get(event.round, 0) - 1
+            released.add((event.round, event.vector_digest))
+            claims.hold(where, "a vector left without a charge", given=unused[event.round] >= 0)
+    for ended in run.ended:
+        for update in ended.record.updates:
+            if update.name == journal.hospital:
+                claims.hold(
+                    place,
+                    f"it has no row for the vector that {update.name} signed in round {ended.round}",
+                    given=(ended.round, update.vector_digest) in released,
+                )
+
+
+def _verify_answers(claims: Claims, journal: JournalEvidence, run: RunEvidence) -> None:
+    """Each message in the record is the one answer that the journal knows of at its stage."""
+    answers = {
+        (row.event.round, row.event.stage): row.event.answer_digest
+        for row in journal.rows
+        if isinstance(row.event, Sign) and row.event.run == run.run
+    }
+    for ended in run.ended:
+        record = ended.record
+        for stage, entries in (
+            (Stage.ADVERTISE, record.advertisements),
+            (Stage.AGREE, record.agreements),
+            (Stage.CLOSE, record.closed),
+        ):
+            for entry in entries:
+                if entry.name == journal.hospital:
+                    claims.hold(
+                        f"journal of {journal.hospital}",
+                        f"it does not know the answer that was signed in round {ended.round}, {stage.name}",
+                        given=answers.get((ended.round, stage)) == hashlib.sha256(encode(entry)).digest(),
+                    )

@@ -1,0 +1,117 @@
+"""What a run claims as a whole: the order of its rounds, the chain of its models, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fedpriv.audit.round_claims import RoundClaims
+from fedpriv.coordinator.run_folder import RoundStarted
+from fedpriv.dp.accounting import composed_epsilon
+
+if TYPE_CHECKING:
+    from fedpriv.audit.claims import Claims
+    from fedpriv.audit.evidence import RunEvidence
+    from fedpriv.dp.accounting import Epsilon
+    from fedpriv.identity.roster import Roster
+
+_FRACTION = 1e-9
+"""Two runs of one accountant may differ by float rounding."""
+
+_UNKNOWN_LENGTH = 1
+"""The number of parameters takes no part in what is signed."""
+
+
+def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon:
+    """Recompute every claim of ``run``; what it spent on any one unit, by both accountants."""
+    strangers = sorted(set(run.study.names) - set(roster.names))
+    if not claims.hold("study", f"not on the roster: {', '.join(strangers)}", given=not strangers):
+        return _spent(run)
+    _verify_order(claims, run)
+    for ended in run.ended:
+        terms = run.study.round_terms(
+            run=run.run,
+            round_number=ended.round,
+            roster_digest=roster.digest,
+            parameters=_UNKNOWN_LENGTH,
+        )
+        RoundClaims(claims, ended, terms, roster).verify()
+    _verify_models(claims, run)
+    return _verify_cost(claims, run)
+
+
+def _verify_order(claims: Claims, run: RunEvidence) -> None:
+    started: list[int] = []
+    for line in run.lines:
+        if isinstance(line, RoundStarted):
+            claims.hold(
+                f"round {line.round}",
+                "it did not start after the rounds before it",
+                given=line.round > max(started, default=0),
+            )
+            started.append(line.round)
+        else:
+            claims.hold(
+                f"round {line.round}",
+                "it ended without being the one that started last",
+                given=started[-1:] == [line.round],
+            )
+    numbers = [line.round for line in run.ended]
+    claims.hold("run", "a round ended twice", given=len(set(numbers)) == len(numbers))
+    planned = run.study.training.rounds
+    claims.hold(
+        "run", f"{run.charged} rounds were charged of {planned} planned", given=run.charged <= planned
+    )
+
+
+def _verify_models(claims: Claims, run: RunEvidence) -> None:
+    """Each round starts from the model that the last complete one made."""
+    current = run.ended[0].model_before if run.ended else ""
+    for ended in run.ended:
+        claims.hold(
+            f"round {ended.round}",
+            "it did not start from the model of the last complete round",
+            given=ended.model_before == current,
+        )
+        current = ended.model_after
+    card, complete = run.card, sum(ended.outcome == "complete" for ended in run.ended)
+    if card is None:
+        claims.hold("model", "there is none, though rounds are complete", given=not complete)
+        return
+    claims.hold("model card", "it is of another study", given=card.study_digest == run.study.digest.hex())
+    claims.hold(
+        "model card", f"it counts {card.rounds} rounds, the record {complete}", given=card.rounds == complete
+    )
+    if not run.study.training.averaging:  # an average is not what hospitals saw, so nobody signed it
+        claims.hold("model card", "it is not the model of the last round", given=card.model_digest == current)
+
+
+def _verify_cost(claims: Claims, run: RunEvidence) -> Epsilon:
+    """What both accountants say of all charged rounds, against the card's and the study's epsilon."""
+    spent, privacy = _spent(run), run.study.privacy
+    claims.hold("epsilon", "the two accountants contradict each other", given=spent.pld <= spent.rdp)
+    claims.hold(
+        "epsilon",
+        f"{spent.pld:.4g} was spent, more than the study's {privacy.epsilon:g}",
+        given=spent.pld <= privacy.epsilon,
+    )
+    if run.card is None:
+        return spent
+    claim = run.card.privacy
+    for what, claimed, due in (
+        ("unit", claim.unit, privacy.unit),
+        ("noise", claim.noise, privacy.noise),
+        ("delta", claim.delta, privacy.delta),
+    ):
+        claims.hold("model card", f"{what} {claimed}, the study has {due}", given=claimed == due)
+    claimed_epsilon = math.inf if claim.epsilon is None else claim.epsilon
+    claims.hold(
+        "model card",
+        f"it claims epsilon {claimed_epsilon:.6g}; {run.charged} charged rounds cost {spent.pld:.6g}",
+        given=claimed_epsilon == spent.pld or math.isclose(claimed_epsilon, spent.pld, rel_tol=_FRACTION),
+    )
+    return spent
+
+
+def _spent(run: RunEvidence) -> Epsilon:
+    return composed_epsilon([run.study.cost_of(run.charged)], run.study.privacy.delta)
