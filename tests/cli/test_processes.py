@@ -11,6 +11,7 @@ import time
 import pytest
 
 STOP_S = 2.0
+EXIT_S = 20.0  # for Python and TensorFlow to be torn down on a busy machine
 
 
 class Process:
@@ -38,17 +39,17 @@ class Process:
     def wait_for(self, words, timeout_s=60.0):
         give_up = time.monotonic() + timeout_s
         while words not in self.text:
-            assert self._child.poll() is None, self.text
+            if self._child.poll() is not None:
+                self._reader.join(10)
+                assert words in self.text, self.text
             assert time.monotonic() < give_up, self.text
             time.sleep(0.02)
 
-    def interrupt(self, number=signal.SIGINT):
-        """Ctrl-C goes to all processes of the terminal; give the exit code and the seconds that it took."""
-        began = time.monotonic()
-        os.killpg(self._child.pid, number)
-        return self.end(), time.monotonic() - began
+    def interrupt(self):
+        """Ctrl-C, which goes to all processes of the terminal."""
+        os.killpg(self._child.pid, signal.SIGINT)
 
-    def end(self, timeout_s=60.0):
+    def end(self, timeout_s=EXIT_S):
         code = self._child.wait(timeout_s)
         self._reader.join(10)
         return code
@@ -87,15 +88,14 @@ def files_in(folder):
     return {path for path in folder.rglob("*") if not path.name.endswith(("-shm", "-wal"))}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_node_without_a_coordinator_says_so_keeps_trying_and_stops_at_once(start, nobody, place, number):
+def test_a_node_without_a_coordinator_says_so_keeps_trying_and_stops_at_once(start, nobody, place):
     before = files_in(place)
     node = start("node", "start", "--home", "A")
     node.wait_for(f"A: {nobody} does not answer; trying again (Ctrl-C stops)\n")
-    time.sleep(2.5)  # several tries; the state has not changed, so nothing is said again
-    code, seconds = node.interrupt(number)
-    assert code == 0
-    assert seconds < STOP_S
+    time.sleep(1.5)  # several tries; the state has not changed, so nothing is said again
+    node.interrupt()
+    node.wait_for("A: stopped\n", STOP_S)
+    assert node.end() == 0
     assert node.text.count("does not answer") == 1
     assert node.lines[-1] == "A: stopped\n"
     assert "Traceback" not in node.text
@@ -105,9 +105,8 @@ def test_a_node_without_a_coordinator_says_so_keeps_trying_and_stops_at_once(sta
 def test_ctrl_c_while_a_node_still_loads_is_one_line(start, nobody):
     node = start("node", "start", "--home", "A")
     node.wait_for("A: loading ")
-    code, seconds = node.interrupt()
-    assert code in {0, 130}  # 0 if it had finished loading just then
-    assert seconds < STOP_S + 3
+    node.interrupt()
+    assert node.end() in {0, 130}  # 0 if it had finished loading just then
     assert node.lines[-1] in {"error: interrupted\n", "A: stopped\n"}
     assert "Traceback" not in node.text
 
@@ -148,8 +147,8 @@ def test_a_coordinator_opens_and_ctrl_c_closes_it(start, place, fedpriv):
     twice = start("coordinator", "start", "--home", "coordinator")
     assert twice.end() == 2
     assert twice.lines[0].startswith("error: ")
-    code, _ = coordinator.interrupt()
-    assert code == 0
+    coordinator.interrupt()
+    assert coordinator.end() == 0
     assert coordinator.lines[-1] == "closed\n"
     assert "Traceback" not in coordinator.text
     assert fedpriv("coordinator", "status", "--home", "coordinator", "--json").json["online"] is None
