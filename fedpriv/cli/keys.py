@@ -22,19 +22,13 @@ def new(
     home: Home = Path(),
 ) -> None:
     """Make a hospital's keys, and the request file for the operator."""
-    from fedpriv.all_or_nothing import all_or_nothing
-    from fedpriv.errors import IdentityError
-    from fedpriv.identity import enrolment, keys
-    from fedpriv.toml_files import write_new_file
+    from fedpriv.identity import enrolment
 
-    identity = keys.new_identity(name)
-    request = enrolment.new_request(identity)
-    path = home / f"{name}.request.toml"
-    with all_or_nothing(home / "identity"):
-        keys.save(identity, home / "identity")
-        write_new_file(path, enrolment.dump_request(request), IdentityError)
+    request = enrolment.make_identity(name, home)
     typer.echo(f"private keys in {home / 'identity'}: they never leave this machine")
-    typer.echo(f"send {path} to the operator, and read these digits over the phone:")
+    typer.echo(
+        f"send {enrolment.request_path(name, home)} to the operator, and read these digits over the phone:"
+    )
     typer.echo(f"  {request.fingerprint}")
 
 

@@ -50,8 +50,9 @@ def init(
 ) -> None:
     """Make a hospital's home folder, with your policy in node.toml.
 
-    Keys that `fedpriv keys new` put there are kept; otherwise new ones are made.
+    Keys that `fedpriv keys new` put there are kept; otherwise new ones are made, with their request.
     """
+    from fedpriv.identity.enrolment import request_path
     from fedpriv.node.home import Config, Dataset, init_home
     from fedpriv.node.policy import Policy
 
@@ -79,6 +80,8 @@ def init(
         ),
     )
     typer.echo(f"{name} in {made.folder.resolve()}; its policy is in {made.folder / 'node.toml'}")
+    if not made.roster_path.exists():
+        typer.echo(f"next: send {request_path(name, home)} to the operator; pin the roster that comes back")
 
 
 @app.command(epilog=example("fedpriv node approve study.toml --home hospital"))

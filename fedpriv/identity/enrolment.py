@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.errors import IdentityError
 from fedpriv.identity.fingerprint import key_fingerprint
-from fedpriv.identity.keys import Identity, check_link_key, check_name
+from fedpriv.identity.keys import Identity, check_link_key, check_name, new_identity, save
 from fedpriv.identity.roster import Member, Operator, Roster, parse_signing_key
 from fedpriv.identity.signing import BadSignature, sign, verify
-from fedpriv.toml_files import dump_toml, parse_toml, read_toml
+from fedpriv.toml_files import dump_toml, parse_toml, read_toml, write_new_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+IDENTITY_FOLDER = "identity"
 
 _LABEL = b"enrolment request"
 
@@ -58,6 +61,24 @@ def new_request(identity: Identity) -> Request:
     """The request of ``identity``; it holds public keys only."""
     member = Member.of(identity)
     return Request(member, sign(identity.signing_key, _LABEL, _payload(member)))
+
+
+def request_path(name: str, home: Path) -> Path:
+    """Where the request of ``name`` lies."""
+    return home / f"{name}.request.toml"
+
+
+def make_identity(name: str, home: Path) -> Request:
+    """Fresh keys for ``name`` in ``home/identity``, and the file beside it that goes to the operator.
+
+    Both or neither are written; IdentityError if one of them exists already.
+    """
+    identity = new_identity(name)
+    request = new_request(identity)
+    with all_or_nothing(home / IDENTITY_FOLDER):
+        save(identity, home / IDENTITY_FOLDER)
+        write_new_file(request_path(name, home), dump_request(request), IdentityError)
+    return request
 
 
 def dump_request(request: Request) -> str:

@@ -19,7 +19,8 @@ from msgspec import Meta
 
 from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.errors import HomeError, IdentityError
-from fedpriv.identity.keys import Identity, check_name, load, new_identity, save
+from fedpriv.identity.enrolment import make_identity, request_path
+from fedpriv.identity.keys import Identity, check_name, load
 from fedpriv.identity.roster import Roster, load_roster
 from fedpriv.node.budget import approvals_of
 from fedpriv.node.events import Approve
@@ -181,9 +182,10 @@ def init_home(folder: Path, config: Config) -> NodeHome:
         raise HomeError(f"{path}: there is a node here already", hint="choose another --home")
     if not home.images_path.is_dir():
         raise HomeError(f"{home.images_path}: no such folder of images")
-    with all_or_nothing(home.identity_folder, home.approved_folder, home.logs_folder):
+    request = request_path(config.name, folder)
+    with all_or_nothing(home.identity_folder, request, home.approved_folder, home.logs_folder):
         if not home.identity_folder.exists():
-            save(new_identity(config.name), home.identity_folder)
+            make_identity(config.name, folder)
         elif (owner := home.identity().name) != config.name:
             raise HomeError(
                 f"{home.identity_folder} belongs to {owner}, not to {config.name}",

@@ -79,7 +79,7 @@ class TestNewHomes:
             synced(descriptor)
 
         monkeypatch.setattr("os.fsync", fsync)
-        needed = {"keys": 4, "coordinator": 8, "node": 4}[command[0]]
+        needed = {"keys": 4, "coordinator": 8, "node": 5}[command[0]]
         if writes < needed:
             assert "No space left on device" in refused(*command, "--home", "new/home")
             assert not (place / "new").exists()

@@ -178,3 +178,11 @@ def test_every_command_has_help_with_an_example(fedpriv, command):
     outcome = fedpriv("node", command, "--help")
     assert outcome.code == 0
     assert f"Example: fedpriv node {command}" in " ".join(outcome.out.split())
+
+
+def test_init_without_keys_makes_them_and_the_request_that_the_operator_needs(fedpriv, home, tmp_path):
+    """As after `keys new`: the request can be enrolled."""
+    assert fedpriv("coordinator", "init", "--home", "operator").code == 0
+    enrolled = fedpriv("keys", "enrol", "home/A.request.toml", "--federation", "demo", "--home", "operator")
+    assert enrolled.code == 0
+    assert fedpriv("keys", "show", "--home", "home", "--json").json["fingerprint"] in enrolled.out
