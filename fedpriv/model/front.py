@@ -28,7 +28,7 @@ from fedpriv.legacy_keras import keras, tf
 CELL = 4
 """Pixels along the side of a cell."""
 
-BINS = 8
+BINS = 16
 """Soft bins on each colour axis."""
 
 _AXIS_RANGES = ((0.1, 0.95), (-0.1, 0.5), (-0.4, 0.2))

@@ -1,6 +1,5 @@
 """The whole tree of commands, as an admin reads it."""
 
-import inspect
 import shlex
 import subprocess
 import sys
@@ -65,10 +64,6 @@ def test_every_option_is_explained(path):
             assert option.help[0].isupper(), option.help
 
 
-@pytest.mark.skipif(
-    "help" in inspect.signature(click.Argument.__init__).parameters,
-    reason="typer 0.20 loses the help of arguments where click has one of its own",
-)
 @pytest.mark.parametrize("path", LEAVES, ids=joined)
 def test_every_argument_is_explained(path):
     for argument in LEAVES[path].params:
