@@ -1,4 +1,4 @@
-"""A sample of any size as chunks of one fixed shape, so that nothing is compiled anew and memory is bounded.
+"""A sample of any size as chunks of few fixed shapes, so that nothing is compiled anew and memory is bounded.
 
 *Formal guarantee*: every drawn unit lies in exactly one chunk, with all of its drawn records.
 
@@ -41,14 +41,27 @@ def units_per_chunk(records_per_unit: int) -> int:
     return max(1, _RECORDS_PER_CHUNK // records_per_unit)
 
 
+def shorter_chunks(records_per_unit: int) -> tuple[int, ...]:
+    """Units of the shapes that a last chunk may have: quarters of a whole one, and the whole, rising."""
+    whole = units_per_chunk(records_per_unit)
+    return tuple(sorted({-(-whole * quarters // 4) for quarters in (1, 2, 3, 4)}))
+
+
 def padded_chunks(
-    sample: NDArray[np.int64], images: NDArray[np.float32], labels: NDArray[np.int32]
+    sample: NDArray[np.int64],
+    images: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    last_units: tuple[int, ...] = (),
 ) -> Iterator[Chunk]:
-    """The records of ``sample``, int64 (units, places) with ABSENT where there is none, in fixed shapes."""
+    """The records of ``sample``, int64 (units, places) with ABSENT where there is none, in fixed shapes.
+
+    Every chunk has the same shape, but the last takes the first of ``last_units`` that holds what is left.
+    """
     units = units_per_chunk(sample.shape[1])
     for start in range(0, len(sample), units):
-        places = np.full((units, sample.shape[1]), ABSENT)
         drawn = sample[start : start + units]
+        padded = next((shorter for shorter in last_units if len(drawn) <= shorter), units)
+        places = np.full((padded, sample.shape[1]), ABSENT)
         places[: len(drawn)] = drawn
         present = places != ABSENT
         chunk_images = np.zeros((*places.shape, *images.shape[1:]), dtype=np.float32)

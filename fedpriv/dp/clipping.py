@@ -76,7 +76,7 @@ def _gradients_and_clip_weights(
         units,
     )
     rows = [tf.reshape(gradient, [units, -1]) for gradient in per_weight]
-    norms = tf.sqrt(tf.add_n([tf.einsum("ui,ui->u", row, row) for row in rows]))
+    norms = tf.norm(tf.stack([tf.math.reduce_euclidean_norm(row, 1) for row in rows]), axis=0)
     finite = tf.math.is_finite(norms)
     clip_weights = clip_grads.compute_clip_weights(l2_clip_norm * ROUNDING, norms)
     # A factor of 0 does not silence what is not a number, so such rows are emptied; most chunks have none.

@@ -28,6 +28,9 @@ from fedpriv.legacy_keras import keras, tf  # isort: skip - before anything that
 
 from tensorflow_privacy.privacy.fast_gradient_clipping.layer_registry import LayerRegistry
 
+from fedpriv.dp.filter_gradients import by_unit, depthwise_filter_gradients, filter_gradients
+from fedpriv.dp.group_norm import group_normalise
+
 Tensor = Any
 """A tf.Tensor; TensorFlow ships no types."""
 
@@ -44,6 +47,7 @@ def registry() -> LayerRegistry:
     rules.insert(keras.layers.Dense, dense)
     rules.insert(keras.layers.Conv2D, convolution)
     rules.insert(keras.layers.DepthwiseConv2D, depthwise_convolution)
+    rules.insert(keras.layers.SeparableConv2D, separable_convolution)
     rules.insert(keras.layers.GroupNormalization, group_normalization)
     return rules
 
@@ -53,23 +57,21 @@ def dense(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGradients]:  # noq
     _refuse_activation(layer)
 
     def gradients(at_output: Tensor, units: int) -> list[Tensor]:
-        rows, columns = _by_unit(inputs, units), _by_unit(at_output, units)
-        return _with_bias(layer, tf.matmul(rows, columns, transpose_a=True), columns)
+        kernel = tf.matmul(by_unit(inputs, units), by_unit(at_output, units), transpose_a=True)
+        return _with_bias(layer, kernel, at_output, units)
 
     return layer(inputs), gradients
 
 
 def convolution(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGradients]:  # noqa: ANN401
-    """A convolution is a dense layer on patches; the kernel's rows are (height, width, channel in)."""
+    """A dense layer on patches of the input."""
     _refuse_activation(layer)
-    if layer.groups != 1 or layer.data_format != "channels_last":
-        raise ValueError(f"layer {layer.name}: only channels-last convolutions of one group have a rule")
+    _refuse_channels_first(layer)
+    if layer.groups != 1:
+        raise ValueError(f"layer {layer.name}: only convolutions of one group have a rule")
 
     def gradients(at_output: Tensor, units: int) -> list[Tensor]:
-        patches = inputs if _is_pointwise(layer) else _patches(layer, inputs)
-        rows, columns = _by_unit(patches, units), _by_unit(at_output, units)
-        kernel = tf.matmul(rows, columns, transpose_a=True)
-        return _with_bias(layer, tf.reshape(kernel, [units, *layer.kernel.shape]), columns)
+        return _with_bias(layer, filter_gradients(layer, inputs, at_output, units), at_output, units)
 
     return layer(inputs), gradients
 
@@ -77,71 +79,73 @@ def convolution(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGradients]: 
 def depthwise_convolution(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGradients]:  # noqa: ANN401
     """Each input channel meets its own filters only; output channels are (channel in, multiplier)."""
     _refuse_activation(layer)
-    if layer.data_format != "channels_last":
-        raise ValueError(f"layer {layer.name}: only channels-last convolutions have a rule")
-    height, width, channels, multiplier = layer.depthwise_kernel.shape
+    _refuse_channels_first(layer)
 
     def gradients(at_output: Tensor, units: int) -> list[Tensor]:
-        patches, columns = _by_unit(_patches(layer, inputs), units), _by_unit(at_output, units)
-        positions = tf.shape(columns)[1]
-        patches = tf.reshape(patches, [units, positions, height * width, channels])
-        by_channel = tf.reshape(columns, [units, positions, channels, multiplier])
-        kernel = tf.einsum("upkc,upcm->ukcm", patches, by_channel)
-        return _with_bias(layer, tf.reshape(kernel, [units, *layer.depthwise_kernel.shape]), columns)
+        kernel = depthwise_filter_gradients(layer, inputs, at_output, units)
+        return _with_bias(layer, kernel, at_output, units)
 
     return layer(inputs), gradients
 
 
-def group_normalization(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGradients]:  # noqa: ANN401
-    """Scale: sum of normalised input x output gradient; offset: sum of output gradients.
-
-    The forward pass is the layer's own formula from per-channel means, which is faster than its reshapes.
-    """
-    if inputs.shape.rank != 4 or layer.axis not in (-1, 3) or not (layer.scale and layer.center):  # noqa: PLR2004
-        raise ValueError(f"layer {layer.name}: only maps with channels last, scale and offset have a rule")
-    centred = inputs - _group_mean(layer, inputs)
-    normalised = centred * tf.math.rsqrt(_group_mean(layer, tf.square(centred)) + layer.epsilon)
+def separable_convolution(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGradients]:  # noqa: ANN401
+    """A depthwise convolution, then a dense layer at every position."""
+    _refuse_activation(layer)
+    _refuse_channels_first(layer)
+    between = tf.nn.depthwise_conv2d(
+        inputs,
+        layer.depthwise_kernel,
+        strides=[1, *layer.strides, 1],
+        padding=layer.padding.upper(),
+        dilations=layer.dilation_rate,
+    )
+    mixing = layer.pointwise_kernel[0, 0]
+    output = tf.matmul(between, mixing)
 
     def gradients(at_output: Tensor, units: int) -> list[Tensor]:
-        columns = _by_unit(at_output, units)
-        return [tf.reduce_sum(columns * _by_unit(normalised, units), 1), tf.reduce_sum(columns, 1)]
+        at_between = tf.matmul(at_output, mixing, transpose_b=True)
+        depthwise = depthwise_filter_gradients(layer, inputs, at_between, units)
+        pointwise = tf.matmul(by_unit(between, units), by_unit(at_output, units), transpose_a=True)
+        return [depthwise, *_with_bias(layer, pointwise[:, None, None], at_output, units)]
 
-    return normalised * layer.gamma + layer.beta, gradients
-
-
-def _group_mean(layer: Any, maps: Tensor) -> Tensor:  # noqa: ANN401
-    """Mean over positions and the channels of each group, (records, 1, 1, channels)."""
-    channels = maps.shape[-1]
-    by_channel = tf.reduce_mean(maps, [1, 2])
-    by_group = tf.reduce_mean(tf.reshape(by_channel, [-1, layer.groups, channels // layer.groups]), 2)
-    return tf.repeat(by_group, channels // layer.groups, axis=1)[:, None, None, :]
+    return (output + layer.bias if layer.use_bias else output), gradients
 
 
-def _patches(layer: Any, inputs: Tensor) -> Tensor:  # noqa: ANN401
-    """What each output position sees: (records, out height, out width, kernel height x width x channels)."""
-    kernel_height, kernel_width = layer.kernel_size
-    return tf.image.extract_patches(
+def group_normalization(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGradients]:  # noqa: ANN401
+    """Scale: sum of normalised input x output gradient; offset: sum of output gradients."""
+    if inputs.shape.rank != 4 or layer.axis not in (-1, 3):  # noqa: PLR2004
+        raise ValueError(f"layer {layer.name}: only maps with channels last have a rule")
+    channels = inputs.shape[-1]
+    output, at_scale_and_offset = group_normalise(
         inputs,
-        sizes=[1, kernel_height, kernel_width, 1],
-        strides=[1, *layer.strides, 1],
-        rates=[1, *layer.dilation_rate, 1],
-        padding=layer.padding.upper(),
+        tf.convert_to_tensor(layer.gamma) if layer.scale else tf.ones([channels]),
+        tf.convert_to_tensor(layer.beta) if layer.center else tf.zeros([channels]),
+        groups=layer.groups,
+        epsilon=layer.epsilon,
     )
 
+    def gradients(at_output: Tensor, units: int) -> list[Tensor]:
+        trained = (layer.scale, layer.center)
+        by_record = zip(at_scale_and_offset(at_output), trained, strict=True)
+        return [_unit_sums(gradient, units) for gradient, is_trained in by_record if is_trained]
 
-def _is_pointwise(layer: Any) -> bool:  # noqa: ANN401
-    return tuple(layer.kernel_size) == (1, 1) and tuple(layer.strides) == (1, 1)
-
-
-def _by_unit(tensor: Tensor, units: int) -> Tensor:
-    """All vectors that belong to one unit in one row: (units, records x positions, channels)."""
-    return tf.reshape(tensor, [units, -1, tensor.shape[-1]])
+    return output, gradients
 
 
-def _with_bias(layer: Any, kernel: Tensor, columns: Tensor) -> list[Tensor]:  # noqa: ANN401
-    return [kernel, tf.reduce_sum(columns, 1)] if layer.use_bias else [kernel]
+def _unit_sums(tensor: Tensor, units: int) -> Tensor:
+    """(units, channels): the sum over a unit's records and their positions."""
+    return tf.reduce_sum(by_unit(tensor, units), 1)
+
+
+def _with_bias(layer: Any, kernel: Tensor, at_output: Tensor, units: int) -> list[Tensor]:  # noqa: ANN401
+    return [kernel, _unit_sums(at_output, units)] if layer.use_bias else [kernel]
 
 
 def _refuse_activation(layer: Any) -> None:  # noqa: ANN401
     if layer.activation is not keras.activations.linear:
         raise ValueError(f"layer {layer.name}: the activation must be a layer of its own")
+
+
+def _refuse_channels_first(layer: Any) -> None:  # noqa: ANN401
+    if layer.data_format != "channels_last":
+        raise ValueError(f"layer {layer.name}: only channels-last convolutions have a rule")

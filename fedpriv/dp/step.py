@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpriv.dp.chunks import padded_chunks, units_per_chunk
+from fedpriv.dp.chunks import padded_chunks, shorter_chunks
 from fedpriv.dp.clipping import clipped_gradient_sum
 from fedpriv.dp.noise import gaussian_noise
 from fedpriv.legacy_keras import tf
@@ -62,15 +62,9 @@ class PrivateStep:
         self._noise_deviation = noise_multiplier * l2_clip_norm
         self._expected_units = expected_units
         self._dimension = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-        places = (units_per_chunk(sampler.records_per_unit), sampler.records_per_unit)
+        self._last_units = shorter_chunks(sampler.records_per_unit)
 
-        @tf.function(  # type: ignore[untyped-decorator]
-            input_signature=[
-                tf.TensorSpec((*places, *images.shape[1:]), tf.float32),
-                tf.TensorSpec(places, tf.int32),
-                tf.TensorSpec(places, tf.float32),
-            ]
-        )
+        @tf.function  # type: ignore[untyped-decorator]
         def chunk_sum(chunk_images: tf.Tensor, chunk_labels: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
             sums = clipped_gradient_sum(model, chunk_images, chunk_labels, present, l2_clip_norm=l2_clip_norm)
             return tf.concat([tf.reshape(part, [-1]) for part in sums], axis=0)
@@ -86,6 +80,6 @@ class PrivateStep:
     def _clipped_sum(self, sample: NDArray[np.int64]) -> NDArray[np.float64]:
         """What noise must hide: it stays in this object."""
         total = np.zeros(self._dimension)
-        for chunk in padded_chunks(sample, self._images, self._labels):
+        for chunk in padded_chunks(sample, self._images, self._labels, self._last_units):
             total += self._chunk_sum(chunk.images, chunk.labels, chunk.present).numpy()
         return total

@@ -60,6 +60,21 @@ MODELS = {
     "depthwise, strides": lambda: body(layers.DepthwiseConv2D(3, strides=2, padding="same", use_bias=False)),
     "depthwise, dilation": lambda: body(layers.DepthwiseConv2D(3, dilation_rate=2)),
     "group norm": lambda: body(layers.Conv2D(6, 3), layers.GroupNormalization(3), layers.Activation("elu")),
+    "depthwise, even window": lambda: body(
+        layers.DepthwiseConv2D((2, 3), padding="same", depth_multiplier=3)
+    ),
+    "separable": lambda: body(layers.SeparableConv2D(5, 3, depth_multiplier=2)),
+    "separable, strides": lambda: body(
+        layers.SeparableConv2D(5, 3, strides=2, padding="same", use_bias=False)
+    ),
+    "separable, dilation": lambda: body(layers.SeparableConv2D(5, 3, dilation_rate=2, padding="same")),
+    "convolution, few positions": lambda: body(layers.Conv2D(20, 3, strides=2, padding="same")),
+    "convolution, few positions, dilation": lambda: body(layers.Conv2D(20, (3, 2), dilation_rate=2)),
+    "group norm without offset": lambda: body(
+        layers.Conv2D(4, 3), layers.GroupNormalization(2, center=False)
+    ),
+    "group norm without scale": lambda: body(layers.Conv2D(4, 3), layers.GroupNormalization(2, scale=False)),
+    "group norm of the input": lambda: body(layers.GroupNormalization(1), layers.Activation("tanh")),
     "pooling": lambda: body(layers.Conv2D(4, 3), layers.MaxPooling2D(2), layers.AveragePooling2D(2)),
     "a model in a model": nested,
 }
@@ -104,7 +119,7 @@ def median_norm(model, images, labels):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("units", [1, 17])
+@pytest.mark.parametrize("units", [1, 17, 64])
 def test_equals_the_naive_loop_for_every_allowed_layer(name, units):
     model = MODELS[name]()
     images, labels = batch(units)
@@ -202,8 +217,10 @@ def test_layers_without_a_rule_are_refused_by_name():
         clipped(body(layers.Conv2D(2, 3, activation="relu")), images, labels)
     with pytest.raises(ValueError, match="one group"):
         clipped(body(layers.Conv2D(2, 3, groups=2)), images, labels)
-    with pytest.raises(ValueError, match="scale and offset"):
-        clipped(body(layers.Conv2D(2, 3), layers.GroupNormalization(1, scale=False)), images, labels)
+    with pytest.raises(ValueError, match="channels last"):
+        clipped(body(layers.Flatten(), layers.GroupNormalization(4)), images, labels)
+    with pytest.raises(ValueError, match="Conv2DTranspose"):
+        clipped(body(layers.Conv2DTranspose(2, 3)), images, labels)
 
 
 def test_shared_weights_are_refused():

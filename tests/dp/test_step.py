@@ -191,6 +191,15 @@ def test_chunks_change_nothing_but_the_memory(model, monkeypatch):
     assert np.linalg.norm(signal(make_step(model)) - whole) < 1e-5 * np.linalg.norm(whole)
 
 
+@pytest.mark.parametrize("drawn", [0, 1, 17, 64])
+def test_a_sample_of_any_size_is_the_sum_of_its_records(model, drawn):
+    private_step = make_step(model)
+    whole = private_step._clipped_sum(np.arange(drawn)[:, None])
+    alone = [private_step._clipped_sum(np.array([[record]])) for record in range(drawn)]
+    one_by_one = np.sum([np.zeros_like(whole), *alone], axis=0)
+    assert np.linalg.norm(whole - one_by_one) <= 1e-5 * np.linalg.norm(one_by_one)
+
+
 def test_patients_are_clipped_as_one(model):
     images, labels = records(12)
     sampler = PoissonSampler(np.repeat([0, 1, 2], 4), sampling_probability=1.0, records_per_unit=4)
@@ -204,9 +213,9 @@ def test_patients_are_clipped_as_one(model):
 
 def test_nothing_is_compiled_anew_as_the_batch_size_changes(model):
     private_step = make_step(model, probability=0.5)
-    for _ in range(8):
-        private_step.gradient()
-    assert private_step._chunk_sum.experimental_get_tracing_count() == 1
+    for drawn in range(RECORDS + 1):
+        private_step._clipped_sum(np.arange(drawn)[:, None])
+    assert private_step._chunk_sum.experimental_get_tracing_count() == len(chunks.shorter_chunks(1)) == 4
 
 
 def test_weights_set_later_are_the_ones_that_are_used():
