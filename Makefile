@@ -25,7 +25,7 @@ demo: $(READY)
 	$(BIN)/fedpriv demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -34,7 +34,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 coverage: $(READY)
-	$(BIN)/python -m pytest -q -n 2 tests/secagg tests/attacks tests/identity --cov=fedpriv.secagg \
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/secagg tests/attacks tests/identity --cov=fedpriv.secagg \
 		--cov=fedpriv.identity --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: lint coverage test
