@@ -164,6 +164,31 @@ def status(home: Home = Path(), as_json: AsJson = False) -> None:
         typer.echo(f"refused   {refused[-1]}")
 
 
+@app.command(epilog=example("fedpriv node doctor --home hospital"))
+def doctor(home: Home = Path(), as_json: AsJson = False) -> None:
+    """Look for whatever would keep this hospital from a round.
+
+    Each line is ok, warn or fail, with what to do. Exit code 1 if one fails. Every image is decoded, and
+    the coordinator is called for a TLS handshake alone; nothing is changed.
+    """
+    from fedpriv.errors import Refused
+    from fedpriv.node.diagnosis import Health
+    from fedpriv.node.doctor import examine
+
+    found = []
+    for diagnosis in examine(home):
+        found.append(diagnosis)
+        if not as_json:
+            typer.echo(f"{diagnosis.health:<5} {diagnosis.subject:<12} {diagnosis.found}")
+            if diagnosis.fix:
+                typer.echo(f"{'':<5} {'':<12} -> {diagnosis.fix}")
+    if as_json:
+        echo_json(found)
+    failed = [diagnosis.subject for diagnosis in found if diagnosis.health is Health.FAIL]
+    if failed:
+        raise Refused(f"{len(failed)} of {len(found)} checks fail: {', '.join(failed)}")
+
+
 @app.command(epilog=example("fedpriv node budget --home hospital"))
 def budget(home: Home = Path(), as_json: AsJson = False) -> None:
     """Show what the dataset has spent, and how many more rounds fit."""
