@@ -9,7 +9,7 @@
 
 Flower's cells that would run for minutes are measured on part of their masks and shares and scaled up,
 since its cost is exactly linear in both; such times carry a "~" and ``"scaled": true``.
-Every time is the best of the repetitions, in CPU seconds of this one process, so that other processes
+Every time is the median of the repetitions, in CPU seconds of this one process, so that other processes
 do not blur it; on an idle machine they are wall-clock seconds.
 """
 
@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import secrets
+import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -203,17 +204,17 @@ def coordinator_cell(hospitals: int, parameters: int, dropouts: int, repetitions
 
 
 def cell(side: str, setting: Setting, times: dict[str, list[float]], *, scaled: bool) -> Cell:
-    """The best times."""
-    best = {name: min(values) for name, values in times.items()}
+    """The medians."""
+    median = {name: statistics.median(values) for name, values in times.items()}
     return Cell(
         side=side,
         hospitals=len(setting.terms.hospitals),
         parameters=setting.terms.parameters,
         dropouts=len(setting.dropped),
-        floor_s=best["floor"],
-        fedpriv_s=best["fedpriv"],
-        masks_s=best["masks"],
-        flower_s=best["flower"],
+        floor_s=median["floor"],
+        fedpriv_s=median["fedpriv"],
+        masks_s=median["masks"],
+        flower_s=median["flower"],
         scaled=scaled,
         upload_bytes_per_parameter=8 * setting.terms.words / setting.terms.parameters,
     )
