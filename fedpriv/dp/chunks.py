@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_RECORDS_PER_CHUNK = 32
+_RECORDS_PER_CHUNK = 64
+_SHARES = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +38,39 @@ class Chunk:
 
 
 def units_per_chunk(records_per_unit: int) -> int:
-    """How many units fit a chunk of about 32 records, at least one."""
+    """How many units fit a chunk of about 64 records, at least one."""
     return max(1, _RECORDS_PER_CHUNK // records_per_unit)
 
 
-def shorter_chunks(records_per_unit: int) -> tuple[int, ...]:
-    """Units of the shapes that a last chunk may have: quarters of a whole one, and the whole, rising."""
+def halved_units(records_per_unit: int) -> tuple[int, ...]:
+    """Units of the chunks that the end of a sample may be cut into: the whole, halved down to an eighth."""
     whole = units_per_chunk(records_per_unit)
-    return tuple(sorted({-(-whole * quarters // 4) for quarters in (1, 2, 3, 4)}))
+    return tuple(whole // share for share in _SHARES if whole % share == 0)
 
 
 def padded_chunks(
     sample: NDArray[np.int64],
     images: NDArray[np.float32],
     labels: NDArray[np.int32],
-    last_units: tuple[int, ...] = (),
+    shapes: tuple[int, ...] | None = None,
 ) -> Iterator[Chunk]:
     """The records of ``sample``, int64 (units, places) with ABSENT where there is none, in fixed shapes.
 
-    Every chunk has the same shape, but the last takes the first of ``last_units`` that holds what is left.
+    ``shapes``, falling, are the units that a chunk may have, each a multiple of the last; without it all
+    chunks are whole ones. So less than one chunk of the last shape is padding.
     """
-    units = units_per_chunk(sample.shape[1])
-    for start in range(0, len(sample), units):
-        drawn = sample[start : start + units]
-        padded = next((shorter for shorter in last_units if len(drawn) <= shorter), units)
+    shapes = shapes or (units_per_chunk(sample.shape[1]),)
+    start = 0
+    while start < len(sample):
+        left = -(-(len(sample) - start) // shapes[-1]) * shapes[-1]
+        padded = next(shape for shape in shapes if shape <= left)
+        drawn = sample[start : start + padded]
+        start += padded
         places = np.full((padded, sample.shape[1]), ABSENT)
         places[: len(drawn)] = drawn
         present = places != ABSENT
-        chunk_images = np.zeros((*places.shape, *images.shape[1:]), dtype=np.float32)
-        chunk_labels = np.zeros(places.shape, dtype=np.int32)
-        chunk_images[present] = images[places[present]]
-        chunk_labels[present] = labels[places[present]]
+        # An absent record reads record 0 and is emptied: one copy of the images instead of three.
+        chunk_images, chunk_labels = images[places * present], labels[places * present]
+        chunk_images[~present] = 0
+        chunk_labels[~present] = 0
         yield Chunk(chunk_images, chunk_labels, present.astype(np.float32))

@@ -1,10 +1,8 @@
 """Per-unit gradients of each allowed layer, from one backward pass.
 
 A backward pass gives the gradient of the summed loss at every layer's output. Within a chunk of units,
-the gradient of one unit with respect to a layer's weights follows from that and the layer's input: for a
-convolution it is (patches of the input)^T (output gradient), for a normalisation's scale the sum of
-normalised input times output gradient. No weight gradient is computed twice and none of the whole model
-at once is needed.
+the gradient of one unit with respect to a layer's weights follows from that and the layer's input, as each
+rule below says. No weight gradient is computed twice.
 
 *Formal guarantee*: row u of every result depends on the records of unit u only and equals the gradient of
 that unit's loss, for the layer types in :func:`registry` and no others.

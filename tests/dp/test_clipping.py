@@ -118,8 +118,11 @@ def median_norm(model, images, labels):
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("units", [1, 17, 64])
+@pytest.mark.parametrize(
+    ("name", "units"),
+    [(name, units) for name in MODELS for units in (1, 17)]
+    + [(name, 64) for name in ("small_cnn", "convolution, few positions", "depthwise", "separable", "dense")],
+)
 def test_equals_the_naive_loop_for_every_allowed_layer(name, units):
     model = MODELS[name]()
     images, labels = batch(units)

@@ -215,7 +215,7 @@ def test_nothing_is_compiled_anew_as_the_batch_size_changes(model):
     private_step = make_step(model, probability=0.5)
     for drawn in range(RECORDS + 1):
         private_step._clipped_sum(np.arange(drawn)[:, None])
-    assert private_step._chunk_sum.experimental_get_tracing_count() == len(chunks.shorter_chunks(1)) == 4
+    assert private_step._chunk_sum.experimental_get_tracing_count() == len(chunks.halved_units(1)) == 4
 
 
 def test_weights_set_later_are_the_ones_that_are_used():
