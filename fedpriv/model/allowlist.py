@@ -37,6 +37,7 @@ _TRAINABLE = frozenset(
         keras.layers.Dense,
         keras.layers.DepthwiseConv2D,
         keras.layers.GroupNormalization,
+        keras.layers.SeparableConv2D,
     }
 )
 
