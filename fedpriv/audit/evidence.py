@@ -55,7 +55,14 @@ def read_run(claims: Claims, folder: Path) -> RunEvidence | None:
 
     The model's weights are held against their card here, and the last checkpoint against the record.
     """
-    run = open_run(folder)
+    run = open_run(folder.resolve())  # its name tells which run it is, and a link has another
+    try:
+        identifier = run.run
+    except ValueError as error:
+        raise HomeError(
+            f"{run.folder}: the name does not end in a run's identifier",
+            hint="give the folder back the name that it had under runs/",
+        ) from error
     try:
         lines = tuple(run.lines())
     except HomeError as error:
@@ -67,7 +74,7 @@ def read_run(claims: Claims, folder: Path) -> RunEvidence | None:
         card = load_model(run.model_folder).card if run.completed() else None
     except HomeError as error:
         claims.hold("model", error.message, given=False)
-    return RunEvidence(run.run, run.study, lines, card)
+    return RunEvidence(identifier, run.study, lines, card)
 
 
 def read_hospital(claims: Claims, folder: Path, roster: Roster) -> JournalEvidence | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _FRACTION = 1e-9
 """Two runs of one accountant may differ by float rounding."""
 
+_LARGEST_ROUND = 2**32 - 1
 _UNKNOWN_LENGTH = 1
 """The number of parameters takes no part in what is signed."""
 
@@ -29,6 +30,9 @@ def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon:
         return _spent(run)
     _verify_order(claims, run)
     for ended in run.ended:
+        possible = 1 <= ended.round <= _LARGEST_ROUND
+        if not claims.hold(f"round {ended.round}", "there is no such number", given=possible):
+            continue
         terms = run.study.round_terms(
             run=run.run,
             round_number=ended.round,

@@ -10,6 +10,7 @@ from fedpriv.audit.evidence import read_hospital, read_run
 from fedpriv.audit.verify import verify
 from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted
 from fedpriv.dp.accounting import composed_epsilon
+from fedpriv.errors import HomeError
 from fedpriv.model.folder import CARD_FILE, Card
 
 replace = msgspec.structs.replace
@@ -77,6 +78,13 @@ def test_an_honest_run_verifies_with_all_journals(desk):
     study = desk.federation.study
     assert found.spent == composed_epsilon([study.cost_of(2)], study.privacy.delta)
     assert found.spent.rdp >= found.spent.pld > 0
+
+
+def test_a_run_that_is_named_by_a_link(desk):
+    link = desk.folder / "run"
+    link.symlink_to(desk.run)
+    evidence = read_run(Claims(), link)
+    assert evidence.run == desk.federation.run.run
 
 
 def test_without_journals_and_without_a_run(desk):
@@ -169,6 +177,17 @@ REORDERED = {
 def test_rounds_that_are_dropped_moved_or_repeated_are_found(desk, what):
     write(desk, REORDERED[what](lines_of(desk)))
     assert verdict(desk, "A", "B", "C").failures
+
+
+@pytest.mark.parametrize("number", [-1, 0, 2**32, 2**63])
+def test_a_number_that_no_round_has_is_a_failure_and_no_crash(desk, number):
+    edit_round(desk, 1, lambda line: replace(line, round=number))
+    assert f"round {number}" in {failure.record for failure in verdict(desk).failures}
+
+
+def test_a_run_whose_folder_was_renamed_is_a_mistake(desk):
+    with pytest.raises(HomeError, match="does not end in a run's identifier"):
+        read_run(Claims(), desk.run.rename(desk.folder / "renamed"))
 
 
 def test_a_line_that_is_no_line_is_named(desk):
