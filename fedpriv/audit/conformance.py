@@ -6,7 +6,7 @@ million runs (`fedpriv.audit.statistics`). Four are needed for the noise alone, 
 to some of them.
 
 *Source*: an epsilon estimated from 1,000 canaries certified half of the noise; these checks find a tenth
-missing. See docs/pitfalls.md for the faults, all of which occurred in published code.
+missing.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CLASSES = ("Benign", "Early", "Pre", "Pro")
 _MARK = ".fedpriv-demo"
-_HOSPITALS, _PATIENTS_PER_HOSPITAL, _IMAGES_PER_PATIENT, _SEED = 3, 40, 8, 1
+_HOSPITALS, _PATIENTS_PER_HOSPITAL, _IMAGES_PER_PATIENT, _SEED = 3, 80, 8, 1
 
 
 def demo(

@@ -41,7 +41,7 @@ l2_clip_norm = 1.0
 rounds = 10
 local_steps = 8           # of each hospital in each round
 sampling_probability = 1.0  # of each unit in each step
-learning_rate = 1.0
+learning_rate = 3.0
 momentum = 0.9
 update_range = 1.0        # largest absolute coordinate of an update
 

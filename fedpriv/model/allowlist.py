@@ -7,8 +7,7 @@ weights alone. Then the gradient of one unit depends on that unit only, which is
 weight that is not trained (BatchNorm's running means returned a record to six digits), a regulariser, an
 activity loss, a constraint, an activation outside the list, or a second use of the same weights.
 
-*Source*: the deny-lists of other libraries and what passed them, in docs/pitfalls.md; Opacus'
-``ModuleValidator``.
+*Source*: Opacus' ``ModuleValidator``, a deny-list by exact type, which a subclass of BatchNorm passes.
 """
 
 from __future__ import annotations

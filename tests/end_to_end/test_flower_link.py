@@ -246,7 +246,9 @@ def test_ctrl_c_interrupts_an_exchange_at_once(link):
     done = threading.Event()
 
     def press():
-        while not done.wait(0.5):  # Python loses a signal that finds it in a finaliser; a person presses again
+        while not done.wait(
+            0.5
+        ):  # Python loses a signal that finds it in a finaliser; a person presses again
             os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
