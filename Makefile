@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd clean
+.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
@@ -39,7 +39,7 @@ coverage: $(READY)
 
 check: lint coverage test
 
-bench: bench-masking bench-scale bench-dp-sgd
+bench: bench-masking bench-scale bench-dp-sgd bench-fuzz
 
 bench-masking: $(READY)
 	$(BIN)/python benchmarks/masking.py --out out/bench/masking.json
@@ -49,6 +49,9 @@ bench-scale: $(READY)
 
 bench-dp-sgd: $(READY)
 	$(BIN)/python benchmarks/dp_sgd.py --out out/bench/dp-sgd.json
+
+bench-fuzz: $(READY)
+	FEDPRIV_FUZZ_MESSAGES=2000000 $(BIN)/python -m pytest -q --timeout 3600 tests/attacks/test_fuzzed_messages.py
 
 clean:
 	rm -rf $(VENV) out
