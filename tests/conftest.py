@@ -5,7 +5,7 @@ Federations of processes keep two cores busy by themselves; two at a time would 
 
 import pytest
 
-PROCESSES = {"end_to_end", "faults"}
+PROCESSES = {"end_to_end", "faults", "test_processes.py"}
 
 
 @pytest.hookimpl(tryfirst=True)

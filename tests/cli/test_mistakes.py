@@ -126,7 +126,7 @@ class TestArguments:
         [
             ("nonsense", "no such command 'nonsense'"),
             ("study show", "missing argument 'STUDY'"),
-            ("study show study.toml --bogus", "no such option '--bogus'"),
+            ("study show study.toml --bogus", "no such option: --bogus"),
             ("study new x", "missing option '--hospital'"),
             ("study new x --hospital A=1 --hospital A=2", "A is named twice"),
             ("study new x/y --hospital A=9 --hospital B=9", "[study] name: expected"),

@@ -40,10 +40,10 @@ def handle(request: Envelope) -> Envelope:
     return Envelope(request.stage, request.body + b"!", request.vector)
 
 
-def push_with_extra(client: object, reply: flower.Message, handled_s: float) -> None:
+def push_with_extra(client: object, reply: flower.Message) -> None:
     reply.content["metrics"] = flower.ConfigRecord({"loss": 0.5})
     flower._push = push
-    push(client, reply, handled_s)
+    push(client, reply)
 
 
 push = flower._push
