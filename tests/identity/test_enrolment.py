@@ -8,11 +8,13 @@ from fedpriv.identity.enrolment import (
     collect,
     dump_request,
     load_request,
+    make_identity,
     new_request,
     parse_request,
+    request_path,
 )
 from fedpriv.identity.fingerprint import key_fingerprint
-from fedpriv.identity.keys import new_identity
+from fedpriv.identity.keys import load, new_identity
 from fedpriv.identity.roster import Member
 
 
@@ -91,3 +93,17 @@ def test_two_requests_with_one_key_are_refused(identities, operator):
     stolen = replace(identities["A"], name="Z")
     with pytest.raises(IdentityError, match="A and Z have the same signing key"):
         collect("demo", operator, [new_request(identities["A"]), new_request(stolen)])
+
+
+def test_keys_and_their_request_are_made_together(tmp_path):
+    request = make_identity("A", tmp_path)
+    assert load_request(request_path("A", tmp_path)) == request
+    assert Member.of(load(tmp_path / "identity")) == request.member
+
+
+def test_a_request_that_is_there_already_leaves_no_keys(tmp_path):
+    request_path("A", tmp_path).write_text("an older request")
+    with pytest.raises(IdentityError, match="exists already"):
+        make_identity("A", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["A.request.toml"]
+    assert request_path("A", tmp_path).read_text() == "an older request"
