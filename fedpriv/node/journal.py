@@ -210,7 +210,7 @@ def _stored_rows(path: Path) -> Iterator[StoredRow]:
         ) as connection:
             found = connection.execute(_SELECT).fetchall()
         yield from msgspec.convert(found, list[StoredRow])
-    except (sqlite3.Error, msgspec.ValidationError, OverflowError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, msgspec.ValidationError, OverflowError) as error:
         raise JournalCorrupt(
             f"{path} is no journal, or a damaged one: {error}",
             hint="restore the folder from its newest backup; never start with an empty journal",

@@ -279,7 +279,8 @@ def test_one_changed_byte_of_the_file_is_found_or_without_effect(filled, tmp_pat
         events = [row.event for row in read_journal(folder, KEY)]
     except JournalCorrupt as error:
         events = error.message.split("\n")[1:] or EVENTS  # one line
-    shutil.rmtree(folder)
+    finally:
+        shutil.rmtree(folder)
     assert events == EVENTS
 
 
