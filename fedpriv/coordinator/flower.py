@@ -24,8 +24,8 @@ import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 from flwr.common import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import Status
-from flwr.common.grpc import on_channel_state_change
-from flwr.common.retry_invoker import RetryInvoker, exponential
+from flwr.common.grpc import create_channel
+from flwr.common.retry_invoker import RetryInvoker, exponential, wrap_stub
 from flwr.proto.appio_pb2 import PullAppMessagesRequest
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -38,6 +38,7 @@ from flwr.proto.control_pb2_grpc import ControlStub
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
 from flwr.proto.run_pb2 import RunStatus, UpdateRunStatusRequest
+from flwr.proto.serverappio_pb2_grpc import ServerAppIoStub
 from flwr.server.grid.grpc_grid import GrpcGrid
 from flwr.supercore.constant import NodeStatus
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
@@ -57,8 +58,6 @@ MESSAGE_TYPE = "query.fedpriv"
 
 _CALL_TIMEOUT_S = 60.0
 _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.1
-# gRPC's watcher, which flwr starts for its log, prints a traceback if its channel closes before it has ended.
-_WATCHER_S = 0.25
 _LARGEST_REPLY_BYTES = 1 << 30
 _CONTROL_PATIENCE_S, _CONTROL_RETRY_S = 15.0, 0.5  # a SuperLink needs some 5 s to come back
 
@@ -188,7 +187,6 @@ class FlowerLink:
                 if error.code() is grpc.StatusCode.PERMISSION_DENIED:
                     hint = "run one `fedpriv round` at a time"
                     raise RoundFailed("the run was ended from outside", hint=hint) from error
-                time.sleep(_WATCHER_S)
                 self._grid.close()  # the next call connects anew, without gRPC's own long back-off
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, _LAST_POLL_S)
@@ -222,9 +220,11 @@ class _Grid(GrpcGrid):
         self._run_id = 0
 
     def _connect(self) -> None:
-        super()._connect()
-        if self._channel is not None:
-            self._channel.unsubscribe(on_channel_state_change)
+        # As flwr's, but without its watcher of the channel's state, which is only for its log: gRPC prints a
+        # traceback from the watcher's thread if the channel is closed soon after.
+        self._channel = create_channel(server_address=self._addr, insecure=True)
+        self._grpc_stub = ServerAppIoStub(self._channel)
+        wrap_stub(self._grpc_stub, self._retry_invoker)
 
     def claim(self, run_id: int) -> None:
         """Take the pending run. Without a token it needs no heartbeat, so a long pause does not end it."""

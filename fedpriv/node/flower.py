@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import re
+import time
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
@@ -59,8 +60,7 @@ _STOP_CHECK_S = 0.1
 _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.2
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
-# gRPC's watcher, which flwr starts for its log, prints a traceback if its channel closes before it has ended.
-_WATCHER_S = 0.25
+_WATCHER_CHECK_S = 0.01
 # What flwr 1.27 answers to a node that was killed and comes back before its last heartbeat has run out.
 _NO_RUNTIME_S = 0.0  # Flower asks how long a handler ran; that says how many images there are
 _STILL_ACTIVE = re.compile(r"SuperNode with node ID (\d+) could not be activated")
@@ -137,7 +137,7 @@ class _FleetCalls:
 
     def bind(self, channel: grpc.Channel) -> Self:
         """Stand in for flwr's stub class: flwr calls this with the channel that it has opened."""
-        channel.unsubscribe(on_channel_state_change)
+        _end_watcher(channel)
         stub = FleetStub(channel)
         self.ActivateNode = partial(self._activate, stub)
         self.DeactivateNode = partial(stub.DeactivateNode, timeout=_GOODBYE_TIMEOUT_S)
@@ -182,10 +182,20 @@ class _FleetCalls:
             still_active = _STILL_ACTIVE.search(refused.details)
             if still_active is None:
                 self.failure = refused
-                self._stop.wait(_WATCHER_S)
                 raise
         self._call(stub.DeactivateNode, DeactivateNodeRequest(node_id=int(still_active[1])))
         return cast("ActivateNodeResponse", self._call(stub.ActivateNode, request))
+
+
+def _end_watcher(channel: grpc.Channel) -> None:
+    """End the thread that flwr starts to log the channel's state; it looks every 0.2 s whether it may end.
+
+    gRPC prints a traceback from that thread if the channel is closed before.
+    """
+    channel.unsubscribe(on_channel_state_change)
+    state = channel._channel._connectivity_state  # noqa: SLF001 - inside flwr's interceptor; nothing public tells
+    while state.polling:
+        time.sleep(_WATCHER_CHECK_S)
 
 
 class _Client(NamedTuple):

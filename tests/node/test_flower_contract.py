@@ -53,6 +53,13 @@ RELIED_ON = {
     ],
     "flwr.common.RecordDict": ["records", "parameters_records", "metrics_records", "configs_records"],
     "flwr.common.constant.Status": None,
+    "flwr.common.grpc.create_channel": [
+        "server_address",
+        "insecure",
+        "root_certificates",
+        "max_message_length",
+        "interceptors",
+    ],
     "flwr.common.grpc.on_channel_state_change": ["channel_connectivity"],
     "flwr.common.retry_invoker.RetryInvoker": [
         "wait_gen_factory",
@@ -67,6 +74,7 @@ RELIED_ON = {
         "wait_function",
     ],
     "flwr.common.retry_invoker.exponential": ["base_delay", "multiplier", "max_delay"],
+    "flwr.common.retry_invoker.wrap_stub": ["stub", "retry_invoker"],
     "flwr.proto.appio_pb2.PullAppMessagesRequest": None,
     "flwr.proto.control_pb2.ListNodesRequest": None,
     "flwr.proto.control_pb2.ListRunsRequest": None,
@@ -85,6 +93,7 @@ RELIED_ON = {
     "flwr.proto.node_pb2.NodeInfo": None,
     "flwr.proto.run_pb2.RunStatus": None,
     "flwr.proto.run_pb2.UpdateRunStatusRequest": None,
+    "flwr.proto.serverappio_pb2_grpc.ServerAppIoStub": ["channel"],
     "flwr.server.grid.grpc_grid.GrpcGrid": ["serverappio_service_address", "root_certificates"],
     "flwr.supercore.constant.NodeStatus": None,
     "flwr.supercore.inflatable.inflatable_object.get_all_nested_objects": ["obj"],
@@ -176,7 +185,7 @@ def test_private_members_are_still_there(path):
 
 def test_the_grid_keeps_its_retries_and_its_node_where_they_are_replaced_or_read():
     grid = resolve("flwr.server.grid.grpc_grid.GrpcGrid")("127.0.0.1:1")
-    assert {"_channel", "_retry_invoker", "node"} <= set(vars(grid))
+    assert {"_addr", "_channel", "_grpc_stub", "_retry_invoker", "node"} <= set(vars(grid))
 
 
 def test_flwr_still_wraps_every_call_of_a_stub_in_invoke():
@@ -210,8 +219,35 @@ def test_the_refusal_that_a_restarted_node_reads_its_number_from_is_worded_as_be
     assert match[1] == "17"
 
 
+def intercepted_channel() -> grpc.Channel:
+    """A channel as flwr's client opens it, with its watcher."""
+    keys = importlib.import_module("flwr.supercore.primitives.asymmetric").generate_key_pairs()
+    interceptor = importlib.import_module("flwr.client.grpc_rere_client.node_auth_client_interceptor")
+    channel = resolve("flwr.common.grpc.create_channel")(
+        "127.0.0.1:1", insecure=True, interceptors=[interceptor.NodeAuthClientInterceptor(*keys)]
+    )
+    channel.subscribe(resolve("flwr.common.grpc.on_channel_state_change"))
+    return channel
+
+
+def test_a_link_that_closes_as_soon_as_it_is_open_leaves_no_thread_to_complain():
+    before = set(threading.enumerate())
+    complaints = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", complaints.append)
+        for _ in range(3):
+            with intercepted_channel() as channel:
+                node_side._FleetCalls(threading.Event()).bind(channel)
+            grid = coordinator_side._Grid("127.0.0.1:1")
+            grid._connect()
+            grid.close()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(10)
+    assert complaints == []
+
+
 def test_a_hospital_has_no_call_that_could_fetch_code():
-    with grpc.insecure_channel("127.0.0.1:1") as channel:
+    with intercepted_channel() as channel:
         whole_stub = vars(resolve("flwr.proto.fleet_pb2_grpc.FleetStub")(channel))
         assert {"GetFab", "GetRun"} <= set(whole_stub)  # flwr's own client could
         calls = node_side._FleetCalls(threading.Event()).bind(channel)
