@@ -7,8 +7,10 @@ What Flower writes (state, bundles, log) stays in one folder of the coordinator'
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +38,7 @@ _LOOPBACK = "127.0.0.1"
 _ANY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 _CALL_TIMEOUT_S = 5.0
 _POLL_S = 0.1
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 # The request is the empty protobuf message, so that nothing of flwr is needed here.
 _FIRST_CALL = "/flwr.proto.Control/ListRuns"
 
@@ -131,6 +134,7 @@ class SuperLink:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the coordinator, which then stops the child in order
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, before any thread of ours
             )
         try:
             self._wait_until_ready(time.monotonic() + START_TIMEOUT_S)
@@ -203,6 +207,12 @@ class SuperLink:
 
     def _fleet_listens(self) -> bool:
         return _listens(self._addresses.fleet)
+
+
+def _end_with_parent() -> None:
+    """Have Linux send TERM when the coordinator is gone, even killed: nobody else would stop the child."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _split(address: str) -> tuple[str, int]:

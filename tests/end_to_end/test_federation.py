@@ -170,6 +170,18 @@ def test_the_coordinator_killed_in_a_round_goes_on_with_the_next_number(federati
     assert open_run(run.folder).completed()[-1].round == number
 
 
+def test_a_coordinator_that_was_killed_leaves_no_superlink_and_opens_again(federation, run):
+    killed = federation.processes["coordinator"]
+    children = psutil.Process(killed.pid).children(recursive=True)
+    assert children
+    killed.kill()
+    killed.wait()
+    _, left = psutil.wait_procs(children, timeout=20)
+    assert left == []
+    federation.start_coordinator()
+    assert one_round(federation, run).cohort == ("A", "B", "C")
+
+
 def test_no_round_beyond_the_study(federation, run):
     command = [sys.executable, "-m", "fedpriv", "round", "--home", str(federation.coordinator.folder)]
     done = subprocess.run([*command, "--count", "9"], capture_output=True, text=True, timeout=60)
