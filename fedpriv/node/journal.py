@@ -42,6 +42,7 @@ CREATE TABLE rows (
     sequence    INTEGER PRIMARY KEY,
     unix_time_s INTEGER NOT NULL,
     event       BLOB NOT NULL,
+    salt        BLOB NOT NULL,
     signature   BLOB NOT NULL
 ) STRICT;
 -- Guards against accidents; whoever drops them is found out by the chain.
@@ -50,8 +51,8 @@ BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER rows_are_never_deleted BEFORE DELETE ON rows
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
-_SELECT = "SELECT sequence, unix_time_s, event, signature FROM rows ORDER BY sequence"
-_INSERT = "INSERT INTO rows VALUES (?, ?, ?, ?)"
+_SELECT = "SELECT sequence, unix_time_s, event, salt, signature FROM rows ORDER BY sequence"
+_INSERT = "INSERT INTO rows VALUES (?, ?, ?, ?, ?)"
 
 
 class Journal:
@@ -168,7 +169,7 @@ def read_journal(folder: Path, public_key: bytes, known_heads: Collection[bytes]
     """
     if (folder / HEAD_FILE).exists() or (folder / DATABASE_FILE).exists():
         sequence, head = _read_head(folder / HEAD_FILE)  # before the rows: a writer may add some in between
-        rows = verify_chain(_stored_rows(folder / DATABASE_FILE), public_key)
+        rows = verify_chain(stored_rows(folder), public_key)
     else:
         sequence, head, rows = 0, genesis(public_key), []
     digests = [genesis(public_key), *(row.digest for row in rows)]
@@ -202,8 +203,9 @@ def is_being_written(folder: Path) -> bool:
     return False
 
 
-def _stored_rows(path: Path) -> Iterator[StoredRow]:
-    """The rows as they lie in the database; JournalCorrupt if it is none."""
+def stored_rows(folder: Path) -> Iterator[StoredRow]:
+    """The rows as they lie in the database, not verified; JournalCorrupt if it is none."""
+    path = folder / DATABASE_FILE
     try:
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

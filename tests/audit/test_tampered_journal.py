@@ -53,7 +53,9 @@ def cut_to(home, rows):
 
 def with_matching_head(home, rows, public_key):
     connection = sqlite3.connect(home / DATABASE_FILE)
-    stored = connection.execute("SELECT sequence, unix_time_s, event, signature FROM rows ORDER BY sequence")
+    stored = connection.execute(
+        "SELECT sequence, unix_time_s, event, salt, signature FROM rows ORDER BY sequence"
+    )
     chain = verify_chain([StoredRow(*row) for row in stored], public_key)
     connection.close()
     (home / HEAD_FILE).write_text(f"{rows} {chain[-1].digest.hex()}\n")

@@ -238,6 +238,8 @@ def test_whatever_is_asked_each_stage_has_one_answer_and_rounds_grow(tmp_path_fa
     [
         "unix_time_s = unix_time_s + 1",
         "event = CAST(replace(CAST(event AS TEXT), '{', '{ ') AS BLOB)",
+        "salt = zeroblob(16)",
+        "salt = zeroblob(0)",
         "signature = zeroblob(64)",
         "signature = zeroblob(0)",
     ],
@@ -387,7 +389,7 @@ def test_a_genuine_row_of_a_later_version_is_not_called_forged(tmp_path):
     from fedpriv.identity.signing import sign
     from fedpriv.node import chain
 
-    digest = chain._digest(head, 1, 0, content)
+    digest = chain.row_digest(head, 1, chain.content_digest(stored.salt, 0, content))
     later = stored._replace(event=content, signature=sign(ME.signing_key, b"journal row", digest))
     with pytest.raises(JournalCorrupt, match="journal row 1 is genuine but of no kind") as error:
         verify_chain([later], KEY)
