@@ -95,7 +95,7 @@ def _sizes_of_a_round(hospital: Hospital) -> list[int]:
                 sizes.append(len(reply.body) + len(reply.vector))
         if stage is Stage.UNMASK:
             coordinator.total()
-            requests = coordinator.close(bytes(32))
+            requests = coordinator.close(bytes(32), bytes(32))
         elif stage is not Stage.CLOSE:
             requests = coordinator.advance()
     return sizes

@@ -74,7 +74,7 @@ class Attempt:
                 self._asked_to_train = tuple(requests)
             self._exchange(requests)
         moved = move(machine.total(), machine.record.survivors)
-        self._exchange(machine.close(model_digest(moved.vector.astype("<f4").tobytes())))
+        self._exchange(machine.close(_digest(moved.vector), _digest(moved.published)))
         return moved
 
     def ended(
@@ -94,8 +94,8 @@ class Attempt:
             dropped=self._dropped,
             asked_to_train=self._asked_to_train,
             reason=reason,
-            model_before=model_digest(before.astype("<f4").tobytes()).hex(),
-            model_after=model_digest(after.astype("<f4").tobytes()).hex(),
+            model_before=_digest(before).hex(),
+            model_after=_digest(after).hex(),
             seconds=self._seconds,
             record=record,
         )
@@ -124,6 +124,10 @@ class Attempt:
     def _drop(self, stage: Stage, name: str, reason: str) -> None:
         self._dropped[name] = f"{stage.name.lower()}: {reason}"
         self._observe(events.HospitalDropped(self._machine.terms.round, stage, name, reason))
+
+
+def _digest(vector: NDArray[np.float32]) -> bytes:
+    return model_digest(vector.astype("<f4").tobytes())
 
 
 def _phrase(code: RefusalCode) -> str:

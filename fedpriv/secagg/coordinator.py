@@ -168,7 +168,7 @@ class CoordinatorRound:
         words, self._accumulator = self._accumulator, np.zeros(0, dtype=np.uint64)
         return unpack(words, self.terms.parameters, self.terms.layout)
 
-    def close(self, model_digest_after: bytes) -> dict[str, Envelope]:
+    def close(self, model_digest_after: bytes, published_digest: bytes) -> dict[str, Envelope]:
         """CLOSE requests: the receipt for everybody who answered, after the model has been updated."""
         self._refuse_if_failed()
         if self.stage is not Stage.CLOSE:
@@ -180,6 +180,7 @@ class CoordinatorRound:
             context=self._context,
             survivors=tuple(sorted(self._updates)),
             model_digest_after=model_digest_after,
+            published_digest=published_digest,
             journal_heads=tuple(heads),
         ).sealed_by(self._signing_key)
         return self._ask(self._answers, Envelope(Stage.CLOSE, encode(self._receipt)))

@@ -332,6 +332,7 @@ class HospitalRound:
             context=self._context,
             survivors=self._survivors,
             model_digest_after=receipt.model_digest_after,
+            published_digest=receipt.published_digest,
             journal_heads=heads,
             signature=receipt.signature,
         )

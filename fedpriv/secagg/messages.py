@@ -223,7 +223,10 @@ class JournalHead(Message, frozen=True, tag="journal-head"):
 
 
 class RoundReceipt(Signed, frozen=True, tag="receipt"):
-    """CLOSE: the coordinator's countersignature on what the round was."""
+    """CLOSE: the coordinator's countersignature on what the round was and what came of it.
+
+    ``published_digest`` is of the model for the world, which is an average over rounds in some studies.
+    """
 
     purpose: ClassVar[bytes] = b"fedpriv round receipt v1"
 
@@ -232,6 +235,7 @@ class RoundReceipt(Signed, frozen=True, tag="receipt"):
     context: Digest
     survivors: Annotated[tuple[Name, ...], _PerHospital]
     model_digest_after: Digest
+    published_digest: Digest
     journal_heads: Annotated[tuple[JournalHead, ...], _PerHospital]
 
 

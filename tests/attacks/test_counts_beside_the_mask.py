@@ -57,7 +57,7 @@ def test_a_hospital_sends_these_fields_and_no_other(kind):
 def conversation():
     federation = Federation(terms_for(4, parameters=300))
     federation.run()
-    federation.exchange(federation.coordinator.close(b"M" * 32))
+    federation.exchange(federation.coordinator.close(b"M" * 32, b"P" * 32))
     return federation
 
 

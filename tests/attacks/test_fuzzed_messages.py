@@ -95,7 +95,7 @@ def stages():
             requests = federation.coordinator.advance()
         elif stage is Stage.UNMASK:
             federation.coordinator.total()
-            requests = federation.coordinator.close(b"M" * 32)
+            requests = federation.coordinator.close(b"M" * 32, b"P" * 32)
     return found
 
 

@@ -25,7 +25,7 @@ def real_requests():
         requests[Stage(stage + 1)] = federation.coordinator.advance()
     federation.exchange(requests[Stage.UNMASK])
     federation.coordinator.total()
-    requests[Stage.CLOSE] = federation.coordinator.close(b"M" * 32)
+    requests[Stage.CLOSE] = federation.coordinator.close(b"M" * 32, b"P" * 32)
     return {stage: asked["h0001"] for stage, asked in requests.items()}
 
 

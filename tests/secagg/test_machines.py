@@ -85,7 +85,7 @@ def test_the_same_request_gets_the_same_bytes(stage):
     federation = Federation(terms_for(3))
     if stage is Stage.CLOSE:
         federation.run()
-        request = federation.coordinator.close(b"M" * 32)["h0000"]
+        request = federation.coordinator.close(b"M" * 32, b"P" * 32)["h0000"]
     else:
         request = federation.run_to(stage)["h0000"]
     machine = federation.hospitals["h0000"]
@@ -126,7 +126,7 @@ def test_survivors_without_this_hospital_are_refused():
 def test_a_receipt_that_tells_another_story_is_refused(change):
     federation = Federation(terms_for(3))
     federation.run()
-    request = federation.coordinator.close(b"M" * 32)["h0000"]
+    request = federation.coordinator.close(b"M" * 32, b"P" * 32)["h0000"]
     receipt = decode(request.body, RoundReceipt)
     heads = receipt.journal_heads
     other = {
@@ -174,7 +174,7 @@ def test_the_coordinator_keeps_its_own_order():
     with pytest.raises(RuleBroken) as early:
         coordinator.total()
     requests = coordinator.advance()
-    for illegal in (coordinator.advance, lambda: coordinator.close(b"M" * 32)):
+    for illegal in (coordinator.advance, lambda: coordinator.close(b"M" * 32, b"P" * 32)):
         with pytest.raises(RuleBroken) as refused:
             illegal()
         assert refused.value.code is early.value.code is RefusalCode.OUT_OF_ORDER
@@ -190,7 +190,7 @@ def replies_with(stage, change):
     lost = {Stage.UPLOAD: ["h0003"]} if stage > Stage.UPLOAD else {}
     if stage is Stage.CLOSE:
         federation.run(lost)
-        requests = federation.coordinator.close(b"M" * 32)
+        requests = federation.coordinator.close(b"M" * 32, b"P" * 32)
     else:
         requests = federation.run_to(stage, lost)
     reply = federation.answer("h0000", requests["h0000"])
@@ -343,7 +343,7 @@ def test_a_sparse_dropout_whose_peers_are_gone_needs_no_key(monkeypatch):
 def test_the_record_survives_json_and_its_signatures_verify():
     federation = Federation(terms_for(3))
     federation.run()
-    federation.exchange(federation.coordinator.close(b"M" * 32))
+    federation.exchange(federation.coordinator.close(b"M" * 32, b"P" * 32))
     record = msgspec.json.decode(msgspec.json.encode(federation.coordinator.record), type=RoundRecord)
     assert record == federation.coordinator.record
     for signed in (*record.advertisements, *record.commitments, *record.updates, *record.agreements):

@@ -73,11 +73,12 @@ def test_the_edges_of_the_layouts(count):
 def test_a_receipt_reaches_everybody_and_comes_back_signed():
     federation = Federation(terms_for(4))
     federation.run({Stage.UPLOAD: ["h0001"]})
-    requests = federation.coordinator.close(b"M" * 32)
+    requests = federation.coordinator.close(b"M" * 32, b"P" * 32)
     assert set(requests) == {"h0000", "h0002", "h0003"}
     federation.exchange(requests)
     record = federation.coordinator.record
     assert [closed.name for closed in record.closed] == ["h0000", "h0002", "h0003"]
     assert record.receipt.survivors == ("h0000", "h0002", "h0003")
     assert record.receipt.model_digest_after == b"M" * 32
+    assert record.receipt.published_digest == b"P" * 32
     assert [head.name for head in record.receipt.journal_heads] == ["h0000", "h0001", "h0002", "h0003"]
