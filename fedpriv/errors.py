@@ -5,7 +5,8 @@
     │   ├── StudyError              a study file
     │   ├── IdentityError           a key file, a request, a roster, a certificate
     │   ├── ImageError              an image, a folder or a manifest of images
-    │   └── HomeError               node.toml, coordinator.toml, a run or a model folder
+    │   ├── HomeError               node.toml, coordinator.toml, a run or a model folder
+    │   └── BundleError             a bundle
     ├── Refused                     the answer is no, by a rule; exit code 1
     │   ├── PolicyRefused           a hospital's policy or budget says no
     │   └── ProtocolRefused         a message of the masked sum breaks a rule of the protocol
@@ -51,6 +52,10 @@ class ImageError(InputError):
 
 class HomeError(InputError):
     """A home folder, a run or a model folder is missing something or holds something wrong."""
+
+
+class BundleError(InputError):
+    """A bundle is no bundle, or cannot be made."""
 
 
 class Refused(FedprivError):

@@ -85,7 +85,20 @@ def plan(study: Study) -> Plan:
         delta=privacy.delta,
         candidate_success=candidate_success([event], CANDIDATES),
         alternatives=_alternatives(study, noise_multiplier),
-        coalitions=_coalitions(study.with_noise_multiplier(noise_multiplier)),
+        coalitions=coalitions(study.with_noise_multiplier(noise_multiplier), study.training.rounds),
+    )
+
+
+def coalitions(study: Study, rounds: int) -> tuple[Coalition, ...]:
+    """What ``rounds`` of a planned study cost against nobody, one, as many as are tolerated, all others."""
+    if study.privacy.noise != "distributed":
+        return ()
+    shares, whole = study.noise_shares, study.cost_of(rounds)
+    sizes = sorted({0, 1, shares.colluders, shares.hospitals - 1})
+    events = [replace(whole, noise_multiplier=shares.multiplier_against(size)) for size in sizes]
+    return tuple(
+        Coalition(size, composed_epsilon([event], study.privacy.delta).pld)
+        for size, event in zip(sizes, events, strict=True)
     )
 
 
@@ -111,17 +124,4 @@ def _alternatives(study: Study, noise_multiplier: float) -> tuple[Alternative, .
             ).pld,
         )
         for count, probability in itertools.product(rounds, probabilities)
-    )
-
-
-def _coalitions(study: Study) -> tuple[Coalition, ...]:
-    """Nobody, one, as many as are tolerated, and all others."""
-    if study.privacy.noise != "distributed":
-        return ()
-    shares, whole = study.noise_shares, study.cost_of(study.training.rounds)
-    sizes = sorted({0, 1, shares.colluders, shares.hospitals - 1})
-    events = [replace(whole, noise_multiplier=shares.multiplier_against(size)) for size in sizes]
-    return tuple(
-        Coalition(size, composed_epsilon([event], study.privacy.delta).pld)
-        for size, event in zip(sizes, events, strict=True)
     )

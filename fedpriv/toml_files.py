@@ -66,22 +66,22 @@ def write_new_file(path: Path, text: str, error: type[InputError]) -> None:
         raise error(f"{path} cannot be written: {cause.strerror}") from cause
 
 
-def replace_file(path: Path, text: str, error: type[InputError]) -> None:
-    """Write ``text`` in place of the file ``path`` in one step; raises ``error`` if it cannot."""
+def replace_file(path: Path, content: str | bytes, error: type[InputError]) -> None:
+    """Write ``content`` in place of the file ``path`` in one step; raises ``error`` if it cannot."""
     try:
-        with _draft(path, text) as draft:
+        with _draft(path, content) as draft:
             Path(draft).replace(path)
     except OSError as cause:
         raise error(f"{path} cannot be written: {cause.strerror}") from cause
 
 
 @contextlib.contextmanager
-def _draft(path: Path, text: str) -> Iterator[str]:
-    """A synced file beside ``path`` that holds ``text``, gone at the end."""
+def _draft(path: Path, content: str | bytes) -> Iterator[str]:
+    """A synced file beside ``path`` that holds ``content``, gone at the end."""
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         yield draft

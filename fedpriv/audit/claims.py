@@ -20,12 +20,21 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class NotShown:
+    """What nothing that was given says, for or against; ``record`` is where it would be said."""
+
+    record: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Claims:
-    """``checked`` claims were recomputed; all but ``failures`` hold."""
+    """``checked`` claims were recomputed; all but ``failures`` hold. Of ``not_shown`` nothing can be said."""
 
     checked: int = 0
     failures: list[Failure] = field(default_factory=list)
+    not_shown: list[NotShown] = field(default_factory=list)
 
     def hold(self, record: str, otherwise: str, *, given: bool) -> bool:
         """Count one claim, which holds if ``given`` and fails with the reason ``otherwise``; give it back."""
@@ -33,6 +42,10 @@ class Claims:
         if not given:
             self.failures.append(Failure(record, otherwise))
         return given
+
+    def leave_open(self, record: str, reason: str) -> None:
+        """Note that the evidence shows nothing about this claim; it is not counted."""
+        self.not_shown.append(NotShown(record, reason))
 
     @contextlib.contextmanager
     def rule(self, record: str) -> Iterator[None]:

@@ -44,10 +44,16 @@ class RunEvidence:
 
 @dataclass(frozen=True, slots=True)
 class JournalEvidence:
-    """One hospital's journal: every row, its chain of signatures verified already."""
+    """One hospital's journal, its chain and signature verified already.
+
+    ``rows`` are those that can be read, ``heads`` the digests (32 bytes) of all rows, and ``closed`` counts
+    the rows of which an export shows only the digest; of a journal in a home there are none.
+    """
 
     hospital: str
     rows: tuple[Row, ...]
+    heads: tuple[bytes, ...]
+    closed: int = 0
 
 
 def read_run(claims: Claims, folder: Path) -> RunEvidence | None:
@@ -89,4 +95,4 @@ def read_hospital(claims: Claims, folder: Path, roster: Roster) -> JournalEviden
         claims.hold(f"journal of {name}", error.message, given=False)
         return None
     claims.checked += len(rows)
-    return JournalEvidence(name, tuple(rows))
+    return JournalEvidence(name, tuple(rows), tuple(row.digest for row in rows))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedpriv.coordinator.run_folder import RoundStarted
-from fedpriv.node.events import Close, Release, Reserve, Sign
+from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
+from fedpriv.node.events import Approve, Close, Release, Reserve, Sign
 from fedpriv.secagg.messages import RoundReceipt, Stage, decode, encode
 
 if TYPE_CHECKING:
@@ -14,18 +17,38 @@ if TYPE_CHECKING:
 
     from fedpriv.audit.claims import Claims
     from fedpriv.audit.evidence import JournalEvidence, RunEvidence
+    from fedpriv.dp.accounting import Epsilon
     from fedpriv.identity.roster import Roster
 
 
-def verify_journal(claims: Claims, journal: JournalEvidence, run: RunEvidence) -> None:
-    """Hold a hospital's journal against what it signed in ``run``, and the record against the journal."""
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """What a journal charged one unit of its hospital, at the delta of the study.
+
+    ``rounds`` of the run came to ``epsilon``; ``in_all`` is what the same images have spent in all runs and
+    studies together, None if rows are closed that may be charges, or if the run charged nothing.
+    """
+
+    hospital: str
+    rounds: int
+    epsilon: Epsilon
+    in_all: Epsilon | None
+
+
+def verify_journal(claims: Claims, journal: JournalEvidence, run: RunEvidence, spent: Epsilon) -> Charged:
+    """Hold a hospital's journal against what it signed in ``run``, and the record against the journal.
+
+    ``spent`` is what the run costs by its record.
+    """
     heads = _Heads(journal)
     for ended in run.ended:
         for entry in ended.record.advertisements:
             if entry.name == journal.hospital:
                 heads.require(claims, entry.journal_head, f"it signed in round {ended.round}")
     _verify_charges(claims, journal, run)
+    _verify_approvals(claims, journal, run)
     _verify_answers(claims, journal, run)
+    return _verify_cost(claims, journal, run, spent)
 
 
 def verify_witnesses(claims: Claims, journals: Sequence[JournalEvidence], roster: Roster) -> None:
@@ -49,8 +72,8 @@ class _Heads:
     """Every head that a journal ever had; a head it lacks is a failure that names its last row."""
 
     def __init__(self, journal: JournalEvidence) -> None:
-        self._place = f"journal of {journal.hospital}, row {len(journal.rows)}"
-        self._digests = {row.digest for row in journal.rows}
+        self._place = f"journal of {journal.hospital}, row {len(journal.heads)}"
+        self._digests = set(journal.heads)
 
     def require(self, claims: Claims, head: bytes, why: str) -> None:
         """Hold that ``head`` is one of them. It is never an empty journal's: an approval comes first."""
@@ -95,6 +118,54 @@ def _verify_charges(claims: Claims, journal: JournalEvidence, run: RunEvidence) 
                 )
 
 
+def _verify_approvals(claims: Claims, journal: JournalEvidence, run: RunEvidence) -> None:
+    """Each approval of the study grants all of its rounds once; what is charged was granted before."""
+    granted = charged = 0
+    for row in journal.rows:
+        event = row.event
+        if isinstance(event, Approve) and event.study_digest == run.study.digest:
+            granted += run.study.training.rounds
+        if isinstance(event, Reserve) and event.study_digest == run.study.digest:
+            charged += 1
+            claims.hold(
+                f"journal of {journal.hospital}, row {row.sequence}",
+                f"charge {charged} of the study, and {granted} rounds of it were approved before",
+                given=charged <= granted,
+            )
+
+
+def _verify_cost(claims: Claims, journal: JournalEvidence, run: RunEvidence, spent: Epsilon) -> Charged:
+    """Both accountants' sum of the run's charges is no more than the run says it cost."""
+    place, delta = f"journal of {journal.hospital}", run.study.privacy.delta
+    reserves = [row.event for row in journal.rows if isinstance(row.event, Reserve)]
+    own = [event for event in reserves if event.run == run.run]
+    epsilon = _composed(tuple(event.charge for event in own), delta)
+    claims.hold(
+        place,
+        f"its {len(own)} charges cost epsilon {epsilon.pld:.6g} (RDP {epsilon.rdp:.6g}), the run says "
+        f"{spent.pld:.6g} (RDP {spent.rdp:.6g})",
+        given=epsilon.pld <= spent.pld and epsilon.rdp <= spent.rdp,
+    )
+    datasets = {event.dataset for event in own}
+    claims.hold(place, "one run was charged to several datasets", given=len(datasets) <= 1)
+    in_all = None
+    if journal.closed:
+        claims.leave_open(
+            place,
+            f"what its images spent in other studies: {journal.closed} of {len(journal.heads)} rows are "
+            "closed (other studies and runs, refusals)",
+        )
+    elif own:
+        in_all = _composed(tuple(event.charge for event in reserves if event.dataset in datasets), delta)
+    return Charged(journal.hospital, len(own), epsilon, in_all)
+
+
+@functools.lru_cache(maxsize=256)
+def _composed(charges: tuple[PrivacyEvent, ...], delta: float) -> Epsilon:
+    """Hospitals that charged alike are composed once."""
+    return composed_epsilon(charges, delta)
+
+
 def _verify_answers(claims: Claims, journal: JournalEvidence, run: RunEvidence) -> None:
     """Each message in the record is the one answer that the journal knows of at its stage."""
     answers = {
@@ -102,6 +173,15 @@ def _verify_answers(claims: Claims, journal: JournalEvidence, run: RunEvidence) 
         for row in journal.rows
         if isinstance(row.event, Sign) and row.event.run == run.run
     }
+    receipts = {ended.round: ended.record.receipt for ended in run.ended}
+    for row in journal.rows:
+        if isinstance(row.event, Close) and row.event.run == run.run:
+            receipt = receipts.get(row.event.round)
+            claims.hold(
+                f"journal of {journal.hospital}, row {row.sequence}",
+                f"it holds another receipt of round {row.event.round} than the record",
+                given=receipt is not None and encode(receipt) == row.event.receipt,
+            )
     for ended in run.ended:
         record = ended.record
         for stage, entries in (

@@ -23,11 +23,17 @@ _UNKNOWN_LENGTH = 1
 """The number of parameters takes no part in what is signed."""
 
 
-def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon:
-    """Recompute every claim of ``run``; what it spent on any one unit, by both accountants."""
+def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon | None:
+    """Recompute every claim of ``run``; what it spent on any one unit, by both accountants.
+
+    None if that cannot be said: the study is none that could be run, or not the one that was.
+    """
     strangers = sorted(set(run.study.names) - set(roster.names))
+    planned = run.study.privacy.noise_multiplier is not None
     if not claims.hold("study", f"not on the roster: {', '.join(strangers)}", given=not strangers):
-        return _spent(run)
+        return None
+    if not claims.hold("study", "it has no noise_multiplier: it was never planned", given=planned):
+        return None
     _verify_order(claims, run)
     for ended in run.ended:
         possible = 1 <= ended.round <= _LARGEST_ROUND
@@ -41,6 +47,8 @@ def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon:
         )
         RoundClaims(claims, ended, terms, roster).verify()
     _verify_models(claims, run)
+    if run.ended and all(ended.record.study_digest != run.study.digest for ended in run.ended):
+        return None  # nobody signed this study, which every round's failure says; its cost means nothing
     return _verify_cost(claims, run)
 
 
@@ -78,6 +86,7 @@ def _verify_models(claims: Claims, run: RunEvidence) -> None:
             given=ended.model_before == current,
         )
         current = ended.model_after
+    published = _verify_published(claims, run)
     card, complete = run.card, sum(ended.outcome == "complete" for ended in run.ended)
     if card is None:
         claims.hold("model", "there is none, though rounds are complete", given=not complete)
@@ -86,8 +95,32 @@ def _verify_models(claims: Claims, run: RunEvidence) -> None:
     claims.hold(
         "model card", f"it counts {card.rounds} rounds, the record {complete}", given=card.rounds == complete
     )
-    if not run.study.training.averaging:  # an average is not what hospitals saw, so nobody signed it
-        claims.hold("model card", "it is not the model of the last round", given=card.model_digest == current)
+    claims.hold(
+        "model card",
+        "it is not the model that the last receipt names as published",
+        given=card.model_digest == published,
+    )
+
+
+def _verify_published(claims: Claims, run: RunEvidence) -> str:
+    """The digest (hex) of the model for the world, from the last receipt of a complete round."""
+    published = ""
+    for ended in run.ended:
+        receipt = ended.record.receipt
+        if ended.outcome != "complete" or receipt is None:
+            continue
+        published = receipt.published_digest.hex()
+        if not run.study.training.averaging:
+            claims.hold(
+                f"round {ended.round}, receipt",
+                "it publishes another model than the round made, and the study has no averaging",
+                given=receipt.published_digest == receipt.model_digest_after,
+            )
+    if published and run.study.training.averaging:
+        claims.leave_open(
+            "model", "that it is the average of the rounds' models: of those in between only digests are kept"
+        )
+    return published
 
 
 def _verify_cost(claims: Claims, run: RunEvidence) -> Epsilon:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedpriv.cli import audit_verify
 from fedpriv.cli.examples import example
 from fedpriv.cli.json_output import echo_json
-from fedpriv.errors import InputError, Refused
+from fedpriv.errors import Refused
 
 if TYPE_CHECKING:
     from fedpriv.audit.conformance import Check
     from fedpriv.audit.finding import Finding
 
 app = typer.Typer(help="Check what is claimed, without trusting who claims it.", no_args_is_help=True)
+
+app.command("verify", epilog=example("fedpriv audit verify out/bundle.zip"))(audit_verify.verify)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -75,84 +77,3 @@ def _line(check: Check, finding: Finding) -> str:
     chance = "" if finding.p_value is None else f"; p = {finding.p_value:.2g}"
     subject = f"{check.noise} {check.name}"
     return f"{mark:<5} {subject:<30} {finding.observed}{chance}; would catch {finding.catches}"
-
-
-@app.command(epilog=example("fedpriv audit verify --run coordinator/runs/RUN --journal hospital"))
-def verify(
-    run: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A run's folder, in the coordinator's home.")
-    ] = None,
-    journal: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="HOME", help="A hospital's home; give several to hold them against each other."),
-    ] = None,
-    roster: Annotated[
-        Path | None,
-        typer.Option(
-            help="The roster to trust.", show_default="that of the first --journal, or beside the runs"
-        ),
-    ] = None,
-    roster_fingerprint: Annotated[
-        str | None,
-        typer.Option(metavar="DIGITS", help="What the roster's fingerprint must be, as it was read to you."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Recompute every claim of a run and of journals, offline.
-
-    Signatures, chains, cohorts, thresholds, models and epsilon are computed anew. Exit code 1 if a claim
-    fails, each in one line with the record that it concerns. An old copy of a journal is found only
-    against a run, or against the journal of another hospital.
-    """
-    from fedpriv.audit.claims import Claims
-    from fedpriv.audit.evidence import read_hospital, read_run
-    from fedpriv.audit.verify import verify as recompute
-    from fedpriv.identity.roster import load_roster
-
-    trusted = load_roster(_roster_path(roster, run, journal or []))
-    _check_fingerprint(trusted.fingerprint, roster_fingerprint)
-    claims = Claims()
-    journals = [read_hospital(claims, home, trusted) for home in journal or []]
-    evidence = None if run is None else read_run(claims, run)
-    verdict = recompute(claims, trusted, evidence, [found for found in journals if found is not None])
-    if as_json:
-        echo_json({"roster": trusted.fingerprint, **asdict(verdict)})
-    else:
-        typer.echo(f"roster  {trusted.federation}  {trusted.fingerprint}")
-        if evidence is not None and verdict.spent is not None:
-            privacy = evidence.study.privacy
-            typer.echo(
-                f"run     {evidence.study.study.name}: {evidence.charged} rounds charged, epsilon "
-                f"{verdict.spent.pld:.4g} (RDP {verdict.spent.rdp:.4g}) at delta {privacy.delta:g} per "
-                f"{privacy.unit}"
-            )
-        for failure in verdict.failures:
-            typer.echo(f"FAIL    {failure.record}: {failure.reason}")
-        typer.echo(f"{verdict.checked - len(verdict.failures)} of {verdict.checked} claims hold")
-    if verdict.failures:
-        first = verdict.failures[0]
-        raise Refused(f"{len(verdict.failures)} claims fail, first {first.record}: {first.reason}")
-
-
-def _roster_path(roster: Path | None, run: Path | None, journals: list[Path]) -> Path:
-    """The file that was named, else where a hospital or the coordinator pinned it."""
-    from fedpriv.node.home import open_home
-
-    if roster is not None:
-        return roster
-    if journals:
-        return open_home(journals[0]).roster_path
-    if run is not None:
-        return run.resolve().parent.parent / "roster.toml"
-    raise InputError(
-        "nothing to verify", hint="name a run with --run, a hospital's home with --journal, or both"
-    )
-
-
-def _check_fingerprint(found: str, expected: str | None) -> None:
-    """Digits count, spaces do not."""
-    if expected is not None and "".join(expected.split()) != "".join(found.split()):
-        raise Refused(
-            f"the roster's fingerprint is {found}, not {expected}",
-            hint="it is another roster than the one that was read to you",
-        )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedpriv.cli.examples import example
+
+if TYPE_CHECKING:
+    from fedpriv.coordinator.run_folder import RunFolder
+    from fedpriv.identity.roster import Roster
 
 app = typer.Typer(help="Run the coordinator of a federation.", no_args_is_help=True)
 
@@ -68,3 +72,62 @@ def status(home: Home = Path(), as_json: AsJson = False) -> None:
     for run in found.runs:
         failed = f", {run.failed} failed" if run.failed else ""
         typer.echo(f"run {run.name}: {run.study}, {run.completed} of {run.planned} rounds complete{failed}")
+
+
+@app.command(epilog=example("fedpriv coordinator bundle --journal A.journal.json --journal B.journal.json"))
+def bundle(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="The run's name.", show_default="the last one")
+    ] = None,
+    journal: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What a hospital wrote by `fedpriv node export`; repeat for more."),
+    ] = None,
+    home: Home = Path(),
+) -> None:
+    """Write the bundle of a run, all that an auditor needs, with the journals that hospitals sent.
+
+    `fedpriv round` writes one without journals; this replaces it.
+    """
+    from fedpriv.coordinator import service
+    from fedpriv.coordinator.bundle import write_bundle
+    from fedpriv.coordinator.home import open_home
+
+    coordinator = open_home(home)
+    chosen = service.choose_run(coordinator, study_path=None, name=run)
+    roster = coordinator.roster()
+    journals = _exports(journal or [], roster, chosen)
+    with coordinator.one_command():
+        path = write_bundle(chosen, roster, coordinator.identity(), journals)
+    absent = [name for name in chosen.study.names if name not in journals]
+    typer.echo(f"{path}, with {len(journals)} of {len(chosen.study.names)} journals")
+    if absent:
+        typer.echo(f"not shown without the journals of {', '.join(absent)}: what they charged")
+
+
+def _exports(paths: list[Path], roster: Roster, run: RunFolder) -> dict[str, bytes]:
+    """The content of each file by its hospital; an error names the file that is none of this run."""
+    from fedpriv.errors import HomeError, JournalCorrupt
+    from fedpriv.node.export import open_export, parse_export
+
+    found: dict[str, bytes] = {}
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise HomeError(f"{path} cannot be read: {(error.strerror or '').lower()}") from error
+        export = parse_export(content, str(path))
+        key = roster.member(export.hospital).signing_key
+        try:
+            open_export(export, key)
+        except JournalCorrupt as error:
+            raise HomeError(f"{path}: {error.message}", hint=f"ask {export.hospital} for it again") from error
+        if export.run != run.run:
+            raise HomeError(
+                f"{path}: exported for the run {export.run.hex()}, not for {run.folder.name}",
+                hint=f"{export.hospital} runs `fedpriv node export {run.folder.name}`",
+            )
+        if export.hospital in found:
+            raise HomeError(f"{path}: a second export of {export.hospital}", hint="give one a hospital")
+        found[export.hospital] = content
+    return found

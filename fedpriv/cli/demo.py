@@ -54,6 +54,7 @@ def demo(
     from fedpriv.cli.model import SplitName, evaluation_of
     from fedpriv.cli.round_view import RoundView, summary_of
     from fedpriv.coordinator import service
+    from fedpriv.coordinator.bundle import write_bundle
     from fedpriv.study import load_study
 
     # What is given is checked first: a mistake must not cost an older demo.
@@ -85,6 +86,13 @@ def demo(
         raise RoundFailed(f"no round was complete; the last one failed: {ended[-1].reason}")
     short = out / "run"
     short.symlink_to(run.folder.relative_to(out))
+    bundle = write_bundle(
+        run,
+        federation.coordinator.roster(),
+        federation.coordinator.identity(),
+        federation.exports(run.run),
+    )
+    (out / bundle.name).symlink_to(bundle.relative_to(out))
     result = evaluation_of(run.folder, index.folder, SplitName.TEST)
     if as_json:
         echo_json({**summary_of(run, ended), **_figures(result)})
@@ -218,6 +226,7 @@ def _figures(result: Evaluation) -> dict[str, float]:
 def _report(run: RunFolder, short: Path, ended: list[RoundEnded], result: Evaluation) -> None:
     from fedpriv.cli.round_view import claim_lines
     from fedpriv.coordinator.rounds import claim_of
+    from fedpriv.coordinator.run_folder import BUNDLE_FILE
 
     figures = _figures(result)
     typer.echo()
@@ -231,3 +240,4 @@ def _report(run: RunFolder, short: Path, ended: list[RoundEnded], result: Evalua
         typer.echo(f"round {entry.round}: {entry.outcome}, cohort {' '.join(entry.cohort) or '-'}")
     typer.echo(f"written to {run.folder}, for short {short}")
     typer.echo(f"next: fedpriv model show {short}")
+    typer.echo(f"      fedpriv audit verify {short.parent / BUNDLE_FILE}")

@@ -20,6 +20,7 @@ from fedpriv.errors import FedprivError, HomeError, Unreachable
 from fedpriv.identity import enrolment
 from fedpriv.identity.roster import dump_roster
 from fedpriv.node import home as node_homes
+from fedpriv.node.export import export_for
 from fedpriv.node.policy import Policy
 from fedpriv.study import Study, dump_study
 from fedpriv.toml_files import write_new_file
@@ -103,6 +104,10 @@ class LocalFederation:
                 words = self.log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
                 last = "; ".join(words[-2:]) or "without a word"
                 raise FedprivError(f"the process of {name} ended with code {process.returncode}: {last}")
+
+    def exports(self, run: bytes) -> dict[str, bytes]:
+        """What each hospital's admin would send of its journal for the auditors of ``run``."""
+        return {name: export_for(node, run) for name, node in self.nodes.items()}
 
     def log(self, name: str) -> Path:
         """What the process of ``name`` printed."""

@@ -226,3 +226,46 @@ def budget(home: Home = Path(), as_json: AsJson = False) -> None:
             f"  {line['study']}  {line['rounds_charged']} of {line['rounds_approved']} approved rounds "
             f"charged; {line['rounds_that_fit']} more fit the budget"
         )
+
+
+@app.command(epilog=example("fedpriv node export --home hospital --out mayo.journal.json"))
+def export(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="The run's name.", show_default="the last one answered"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write.", show_default="NAME.journal.json, here")
+    ] = None,
+    home: Home = Path(),
+) -> None:
+    """Write what auditors of one run may see of the journal, signed.
+
+    Open are the approvals and charges of its study, and what was sent in the run. Every other row, and every
+    refusal, is a hash with a secret salt: it keeps the chain whole and tells nothing. Send the file to the
+    operator, who adds it to the bundle.
+    """
+    from fedpriv.errors import HomeError
+    from fedpriv.node.export import export_for, parse_export
+    from fedpriv.node.home import open_home
+    from fedpriv.toml_files import write_new_file
+
+    node = open_home(home)
+    content = export_for(node, None if run is None else _run_id(run))
+    path = out or Path(f"{node.config.name}.journal.json")
+    write_new_file(path, content.decode(), HomeError)
+    export = parse_export(content, str(path))
+    closed = export.closed
+    typer.echo(
+        f"{path}: {len(export.rows) - closed} rows of the run {export.run.hex()} and its study, "
+        f"{closed} more as hashes"
+    )
+    typer.echo("next: send it to the operator, who runs `fedpriv coordinator bundle --journal FILE`")
+
+
+def _run_id(name: str) -> bytes:
+    """The 16 bytes at the end of a run's name."""
+    digits = name.rstrip("/").rpartition("-")[2]
+    if not re.fullmatch(r"[0-9a-f]{32}", digits):
+        raise typer.BadParameter(f"{name!r} does not end in the 32 digits of a run", param_hint="RUN")
+    return bytes.fromhex(digits)

@@ -4,6 +4,7 @@
     runs/<run>/rounds.jsonl     append-only: a line when a round starts, a line when it ends
     runs/<run>/checkpoints/     the progress before the first and after the last two complete rounds
     runs/<run>/model/           the model folder that `fedpriv model` and the page read
+    runs/<run>/bundle.zip       all that an auditor needs (see `fedpriv.coordinator.bundle`)
 
 A round is written as started before any hospital is invited to it, since a hospital refuses a
 round number that it has seen: after a crash the next attempt takes the next number.
@@ -16,7 +17,7 @@ import secrets
 import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+STUDY_FILE = "study.toml"
+ROUNDS_FILE = "rounds.jsonl"
+MODEL_FOLDER = "model"
+BUNDLE_FILE = "bundle.zip"
 KEPT_CHECKPOINTS = 2
 
 
@@ -61,7 +66,8 @@ class RoundEnded(msgspec.Struct, frozen=True, tag_field="event", tag="ended", fo
     record: RoundRecord
 
 
-_Line = RoundStarted | RoundEnded
+Line: TypeAlias = RoundStarted | RoundEnded
+_DECODER: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +80,17 @@ class RunFolder:
     @property
     def run(self) -> bytes:
         """The run's 16-byte identifier, drawn at random when the run was made."""
-        return bytes.fromhex(self.folder.name.rpartition("-")[2])
+        return run_id(self.folder.name)
 
     @property
     def model_folder(self) -> Path:
         """Where the latest model lies."""
-        return self.folder / "model"
+        return self.folder / MODEL_FOLDER
 
-    def lines(self) -> list[_Line]:
+    def lines(self) -> list[Line]:
         """Everything recorded so far; a last line cut short by a crash is left out."""
-        path = self.folder / "rounds.jsonl"
-        raw = path.read_bytes() if path.exists() else b""
-        lines: list[_Line] = []
-        for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
-            try:
-                lines.append(msgspec.json.decode(line, type=_Line))
-            except msgspec.DecodeError as error:
-                raise HomeError(
-                    f"{path}, line {number}: {error}", hint="the record was edited; restore it from a backup"
-                ) from None
-        return lines
+        path = self.folder / ROUNDS_FILE
+        return parse_lines(path.read_bytes() if path.exists() else b"", str(path))
 
     def completed(self) -> list[RoundEnded]:
         """The complete rounds, oldest first."""
@@ -103,9 +100,9 @@ class RunFolder:
         """The smallest round number that no hospital has seen in this run."""
         return 1 + max((line.round for line in self.lines()), default=0)
 
-    def append(self, line: _Line) -> None:
+    def append(self, line: Line) -> None:
         """Record ``line``, over a last line that a crash cut short, and wait until it is on disk."""
-        path = self.folder / "rounds.jsonl"
+        path = self.folder / ROUNDS_FILE
         path.touch()
         with path.open("r+b") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
@@ -154,6 +151,24 @@ class RunFolder:
         return self.folder / "checkpoints" / f"round-{round_number:06d}.npz"
 
 
+def run_id(name: str) -> bytes:
+    """The identifier in the name of a run's folder; ValueError if it ends in none."""
+    return bytes.fromhex(name.rpartition("-")[2])
+
+
+def parse_lines(raw: bytes, source: str) -> list[Line]:
+    """The lines of a record, a last one without its end left out; HomeError names the wrong one."""
+    lines: list[Line] = []
+    for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
+        try:
+            lines.append(_DECODER.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise HomeError(
+                f"{source}, line {number}: {error}", hint="the record was edited; restore it from a backup"
+            ) from None
+    return lines
+
+
 def new_run(runs_folder: Path, study: studies.Study, first_vector: NDArray[np.float32]) -> RunFolder:
     """Make the folder of a run that starts from ``first_vector``."""
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_bytes(16).hex()}"
@@ -161,13 +176,13 @@ def new_run(runs_folder: Path, study: studies.Study, first_vector: NDArray[np.fl
     folder.mkdir(parents=True)
     run = RunFolder(folder, study)
     run.save_checkpoint(0, at_start(first_vector))
-    (folder / "study.toml").write_text(studies.dump_study(study))
+    (folder / STUDY_FILE).write_text(studies.dump_study(study))
     return run
 
 
 def open_run(folder: Path) -> RunFolder:
     """Open an existing run; HomeError if there is none."""
-    path = folder / "study.toml"
+    path = folder / STUDY_FILE
     if not path.exists():
         raise HomeError(f"{folder}: no run here", hint="runs lie under runs/ in the coordinator's home")
     return RunFolder(folder, studies.load_study(path))

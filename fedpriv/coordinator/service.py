@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fedpriv.coordinator.bundle import write_bundle
 from fedpriv.coordinator.flower import FlowerLink, Members
 from fedpriv.coordinator.rounds import Coordinator, charged_rounds
 from fedpriv.coordinator.run_folder import RoundEnded, RunFolder, new_run, open_run
@@ -160,6 +161,8 @@ def run_rounds(
 ) -> list[RoundEnded]:
     """Attempt ``count`` rounds of ``run`` (None: all that are left); the lines that were recorded.
 
+    The run's bundle is then written anew, without journals: those hospitals send when they are asked.
+
     Unreachable if the door is closed, Refused if the study has no round left.
     """
     planned = run.study.training.rounds
@@ -179,7 +182,9 @@ def run_rounds(
             deadlines=home.config.deadlines,
             observe=observe,
         )
-        return [coordinator.run_round(position, wanted) for position in range(1, wanted + 1)]
+        ended = [coordinator.run_round(position, wanted) for position in range(1, wanted + 1)]
+        write_bundle(run, home.roster(), home.identity())
+        return ended
 
 
 def first_vector(study: Study) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ belong together is refused.
 
 from __future__ import annotations
 
+import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 VECTOR_FILE = "model.npy"
 CARD_FILE = "card.json"
+
+_NPY_VERSION = (1, 0)
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,22 +106,50 @@ def find_model_folder(path: Path) -> Path:
 
 def load_model(folder: Path) -> SavedModel:
     """Read a model folder; HomeError naming the file if one is missing, malformed or not the other's."""
-    card_path, vector_path = folder / CARD_FILE, folder / VECTOR_FILE
+    return parse_model(
+        _content(folder / CARD_FILE),
+        _content(folder / VECTOR_FILE),
+        str(folder / CARD_FILE),
+        str(folder / VECTOR_FILE),
+    )
+
+
+def parse_model(
+    card_content: bytes, vector_content: bytes, card_source: str, vector_source: str
+) -> SavedModel:
+    """The model in the bytes of both files, whose names are for messages; HomeError as `load_model`."""
     try:
-        card = msgspec.json.decode(card_path.read_bytes(), type=Card)
-    except OSError as error:
-        raise HomeError(f"{card_path}: {error.strerror}", hint="name a run or a model folder") from error
-    except msgspec.DecodeError as error:
-        raise HomeError(f"{card_path}: {error}") from error
-    try:
-        vector = np.load(vector_path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise HomeError(f"{vector_path}: cannot be read as one NumPy array") from error
-    if vector.dtype != np.dtype("<f4") or vector.shape != (card.parameters,):
-        raise HomeError(f"{vector_path}: holds {vector.dtype} {vector.shape}, not {card.parameters} float32")
+        card = msgspec.json.decode(card_content, type=Card)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise HomeError(f"{card_source}: {error}") from error
+    vector = _vector_in(vector_content, vector_source, card.parameters)
     if _digest(vector) != card.model_digest:
-        raise HomeError(f"{vector_path}: its digest is not the one in {CARD_FILE}", hint="it was altered")
+        raise HomeError(f"{vector_source}: its digest is not the one in {CARD_FILE}", hint="it was altered")
     return SavedModel(card, vector)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HomeError(f"{path}: {error.strerror}", hint="name a run or a model folder") from error
+
+
+def _vector_in(content: bytes, source: str, parameters: int) -> NDArray[np.float32]:
+    """The one vector in a file of `numpy.save`; nothing is allocated for what the header only claims."""
+    stream = io.BytesIO(content)
+    try:
+        if np.lib.format.read_magic(stream) != _NPY_VERSION:  # type: ignore[no-untyped-call]
+            raise ValueError
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
+    except (ValueError, EOFError, SyntaxError, UnicodeDecodeError, TypeError) as error:
+        raise HomeError(f"{source}: cannot be read as one NumPy array") from error
+    if dtype != np.dtype("<f4") or shape != (parameters,):
+        raise HomeError(f"{source}: holds {dtype} {shape}, not {parameters} float32")
+    data = memoryview(content)[stream.tell() :]
+    if len(data) != dtype.itemsize * parameters:
+        raise HomeError(f"{source}: cut short, or longer than its {parameters} float32")
+    return np.frombuffer(data, dtype=dtype)
 
 
 def _digest(vector: NDArray[np.float32]) -> str:
