@@ -46,6 +46,8 @@ def parse_toml(text: str, source: str, kind: type[T], error: type[InputError]) -
         return msgspec.convert(tomllib.loads(text), kind)
     except tomllib.TOMLDecodeError as cause:
         raise error(f"{source} is not TOML: {_lower_first(str(cause))}") from cause
+    except RecursionError as cause:
+        raise error(f"{source} is not TOML of ours: it nests too deeply") from cause
     except msgspec.ValidationError as cause:
         raise error(f"{source}: {_in_words(str(cause), kind)}") from cause
 

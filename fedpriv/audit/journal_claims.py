@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fedpriv.audit.composition import composed
 from fedpriv.coordinator.run_folder import RoundStarted
-from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
 from fedpriv.node.events import Approve, Close, Release, Reserve, Sign
 from fedpriv.secagg.messages import RoundReceipt, Stage, decode, encode
 
@@ -139,7 +138,7 @@ def _verify_cost(claims: Claims, journal: JournalEvidence, run: RunEvidence, spe
     place, delta = f"journal of {journal.hospital}", run.study.privacy.delta
     reserves = [row.event for row in journal.rows if isinstance(row.event, Reserve)]
     own = [event for event in reserves if event.run == run.run]
-    epsilon = _composed(tuple(event.charge for event in own), delta)
+    epsilon = composed(tuple(event.charge for event in own), delta)
     claims.hold(
         place,
         f"its {len(own)} charges cost epsilon {epsilon.pld:.6g} (RDP {epsilon.rdp:.6g}), the run says "
@@ -156,14 +155,8 @@ def _verify_cost(claims: Claims, journal: JournalEvidence, run: RunEvidence, spe
             "closed (other studies and runs, refusals)",
         )
     elif own:
-        in_all = _composed(tuple(event.charge for event in reserves if event.dataset in datasets), delta)
+        in_all = composed(tuple(event.charge for event in reserves if event.dataset in datasets), delta)
     return Charged(journal.hospital, len(own), epsilon, in_all)
-
-
-@functools.lru_cache(maxsize=256)
-def _composed(charges: tuple[PrivacyEvent, ...], delta: float) -> Epsilon:
-    """Hospitals that charged alike are composed once."""
-    return composed_epsilon(charges, delta)
 
 
 def _verify_answers(claims: Claims, journal: JournalEvidence, run: RunEvidence) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fedpriv.audit.composition import composed
 from fedpriv.audit.round_claims import RoundClaims
 from fedpriv.coordinator.run_folder import RoundStarted
-from fedpriv.dp.accounting import composed_epsilon
 
 if TYPE_CHECKING:
     from fedpriv.audit.claims import Claims
@@ -151,4 +151,4 @@ def _verify_cost(claims: Claims, run: RunEvidence) -> Epsilon:
 
 
 def _spent(run: RunEvidence) -> Epsilon:
-    return composed_epsilon([run.study.cost_of(run.charged)], run.study.privacy.delta)
+    return composed((run.study.cost_of(run.charged),), run.study.privacy.delta)

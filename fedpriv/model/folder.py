@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 VECTOR_FILE = "model.npy"
 CARD_FILE = "card.json"
 
-_NPY_VERSION = (1, 0)
+_FLOAT32_BYTES = 4
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +52,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: str
     classes: tuple[str, ...]
     image_size: Annotated[int, msgspec.Meta(ge=16, le=512)]
-    parameters: int
+    parameters: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
     rounds: int
     privacy: Claim
 
@@ -136,20 +136,14 @@ def _content(path: Path) -> bytes:
 
 
 def _vector_in(content: bytes, source: str, parameters: int) -> NDArray[np.float32]:
-    """The one vector in a file of `numpy.save`; nothing is allocated for what the header only claims."""
-    stream = io.BytesIO(content)
-    try:
-        if np.lib.format.read_magic(stream) != _NPY_VERSION:  # type: ignore[no-untyped-call]
-            raise ValueError
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
-    except (ValueError, EOFError, SyntaxError, UnicodeDecodeError, TypeError) as error:
-        raise HomeError(f"{source}: cannot be read as one NumPy array") from error
-    if dtype != np.dtype("<f4") or shape != (parameters,):
-        raise HomeError(f"{source}: holds {dtype} {shape}, not {parameters} float32")
-    data = memoryview(content)[stream.tell() :]
-    if len(data) != dtype.itemsize * parameters:
-        raise HomeError(f"{source}: cut short, or longer than its {parameters} float32")
-    return np.frombuffer(data, dtype=dtype)
+    """The one vector in a file of `numpy.save`, which is compared with what it writes: nothing is parsed."""
+    header = io.BytesIO()
+    claimed = {"descr": "<f4", "fortran_order": False, "shape": (parameters,)}
+    np.lib.format.write_array_header_1_0(header, claimed)  # type: ignore[no-untyped-call]
+    begin = header.tell()
+    if content[:begin] != header.getvalue() or len(content) != begin + _FLOAT32_BYTES * parameters:
+        raise HomeError(f"{source}: not the {parameters} float32 of its card, as numpy.save writes them")
+    return np.frombuffer(content, dtype="<f4", offset=begin)
 
 
 def _digest(vector: NDArray[np.float32]) -> str:

@@ -3,12 +3,20 @@
 import msgspec
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from support.tampering import (
+    REORDERED,
+    SIGNED,
+    TAMPERED,
+    first_with,
+    flipped,
+    in_record,
+    with_lines,
+    with_round,
+)
 
 from fedpriv.audit.claims import Claims
 from fedpriv.audit.evidence import read_hospital, read_run
 from fedpriv.audit.verify import verify
-from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted
 from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.errors import HomeError
 from fedpriv.model.folder import CARD_FILE, Card
@@ -23,52 +31,9 @@ def verdict(desk, *hospitals, run=True):
     return verify(claims, roster, evidence, [journal for journal in journals if journal])
 
 
-def lines_of(desk):
-    decoder = msgspec.json.Decoder(RoundStarted | RoundEnded)
-    return [decoder.decode(line) for line in desk.record.read_bytes().splitlines()]
-
-
-def write(desk, lines):
-    desk.record.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-
-
 def edit_round(desk, number, change):
     """Replace the ended round ``number`` by what ``change`` makes of it."""
-    write(
-        desk,
-        [
-            change(line) if isinstance(line, RoundEnded) and line.round == number else line
-            for line in lines_of(desk)
-        ],
-    )
-
-
-def in_record(**changes):
-    """A change of the record of a round; each value is a function of the old one."""
-
-    def change(line):
-        record = line.record
-        new = {name: make(getattr(record, name)) for name, make in changes.items()}
-        return replace(line, record=replace(record, **new))
-
-    return change
-
-
-def first_with(**fields):
-    """The first entry with these fields, each a function of the old value."""
-
-    def change(entries):
-        first = entries[0]
-        return (
-            replace(first, **{name: make(getattr(first, name)) for name, make in fields.items()}),
-            *entries[1:],
-        )
-
-    return change
-
-
-def flipped(data):
-    return bytes([data[0] ^ 1]) + data[1:]
+    desk.record.write_bytes(with_round(desk.record.read_bytes(), number, change))
 
 
 def test_an_honest_run_verifies_with_all_journals(desk):
@@ -92,66 +57,11 @@ def test_without_journals_and_without_a_run(desk):
     assert verdict(desk, "A", run=False).failures == ()
 
 
-SIGNED = {
-    "an advertisement's key": ("advertisements", "channel_key", "advertisement of A"),
-    "an advertisement's journal head": ("advertisements", "journal_head", "advertisement of A"),
-    "an advertisement's signature": ("advertisements", "signature", "advertisement of A"),
-    "a commitment": ("commitments", "self_mask_digest", "commitment of A"),
-    "an update's vector": ("updates", "vector_digest", "masked update of A"),
-    "an update's context": ("updates", "context", "masked update of A"),
-    "an agreement": ("agreements", "survivors_digest", "agreement of A"),
-    "an agreement's signature": ("agreements", "signature", "agreement of A"),
-    "an acknowledgement": ("closed", "receipt_digest", "acknowledgement of A"),
-}
-
-
 @pytest.mark.parametrize("what", SIGNED)
 def test_one_bit_of_a_signed_message_is_named(desk, what):
     messages, part, place = SIGNED[what]
     edit_round(desk, 1, in_record(**{messages: first_with(**{part: flipped})}))
     assert f"round 1, {place}" in {failure.record for failure in verdict(desk).failures}
-
-
-def without_first(entries):
-    return entries[1:]
-
-
-def signed_by_another(entries):
-    return (entries[0].sealed_by(Ed25519PrivateKey.generate()), *entries[1:])
-
-
-def receipt_of_another(change):
-    def changed(receipt):
-        return change(receipt).sealed_by(Ed25519PrivateKey.generate())
-
-    return changed
-
-
-TAMPERED = {
-    "a hospital left out": (in_record(advertisements=without_first), "round 1"),
-    "a commitment left out": (in_record(commitments=without_first), "round 1"),
-    "an update left out": (in_record(updates=without_first), "round 1"),
-    "too few agreements": (in_record(agreements=lambda all_: all_[:1]), "round 1"),
-    "nobody answered": (in_record(answered=lambda all_: ()), "round 1"),
-    "an entry twice": (in_record(agreements=lambda all_: (all_[0], *all_)), "round 1"),
-    "another key": (in_record(updates=signed_by_another), "round 1, masked update of A"),
-    "another round's number": (in_record(round=lambda number: number + 1), "round 1"),
-    "another study": (in_record(study_digest=flipped), "round 1"),
-    "another roster": (in_record(roster_digest=flipped), "round 1"),
-    "another run": (in_record(run=flipped), "round 1"),
-    "another context": (in_record(context=flipped), "round 1"),
-    "another model shown": (in_record(model_digest=flipped), "round 1, advertisement of A"),
-    "no receipt": (in_record(receipt=lambda receipt: None), "round 1, receipt"),
-    "a forged receipt": (
-        in_record(receipt=receipt_of_another(lambda receipt: replace(receipt, survivors=("A", "B")))),
-        "round 1, receipt",
-    ),
-    "a smaller cohort": (lambda line: replace(line, cohort=("A", "B")), "round 1"),
-    "nobody asked to train": (lambda line: replace(line, asked_to_train=()), "round 1"),
-    "called failed": (lambda line: replace(line, outcome="failed", cohort=()), "round 1"),
-    "another model made": (lambda line: replace(line, model_after="00" * 32), "round 1, receipt"),
-    "another model before": (lambda line: replace(line, model_before="00" * 32), "round 1"),
-}
 
 
 @pytest.mark.parametrize("what", TAMPERED)
@@ -161,22 +71,11 @@ def test_a_tampered_round_is_named(desk, what):
     assert place in {failure.record for failure in verdict(desk).failures}
 
 
-REORDERED = {
-    "a round dropped": lambda lines: lines[2:],
-    "a start dropped": lambda lines: lines[1:],
-    "an end dropped": lambda lines: [lines[0], *lines[2:]],
-    "rounds swapped": lambda lines: lines[2:] + lines[:2],
-    "a round repeated": lambda lines: lines + lines[2:],
-    "an end repeated": lambda lines: [*lines, lines[3]],
-    "everything dropped": lambda lines: [],
-    "more rounds than planned": lambda lines: lines + [RoundStarted(number) for number in range(3, 9)],
-}
-
-
 @pytest.mark.parametrize("what", REORDERED)
 def test_rounds_that_are_dropped_moved_or_repeated_are_found(desk, what):
-    write(desk, REORDERED[what](lines_of(desk)))
-    assert verdict(desk, "A", "B", "C").failures
+    change, place = REORDERED[what]
+    desk.record.write_bytes(with_lines(desk.record.read_bytes(), change))
+    assert place in {failure.record for failure in verdict(desk, "A", "B", "C").failures}
 
 
 @pytest.mark.parametrize("number", [-1, 0, 2**32, 2**63])
@@ -242,6 +141,6 @@ def test_a_study_with_a_hospital_that_the_roster_lacks_is_found(desk):
 
 
 def test_a_hospital_that_charged_a_round_which_the_record_hides_is_a_witness(desk):
-    write(desk, lines_of(desk)[:2])
+    desk.record.write_bytes(with_lines(desk.record.read_bytes(), lambda lines: lines[:2]))
     reasons = [failure.reason for failure in verdict(desk, "A").failures]
     assert "round 2 was charged and is not in the record" in reasons

@@ -119,8 +119,8 @@ def breaking(folder, name):
         ("cut short", "model.npy"),
         ("empty", "model.npy"),
         ("a pickle", "model.npy"),
-        ("doubles", "float64"),
-        ("too many", "24"),
+        ("doubles", "not the 12 float32"),
+        ("too many", "not the 12 float32"),
     ],
 )
 def test_a_broken_folder_is_one_line_naming_the_file(tmp_path, fault, word):
