@@ -224,7 +224,7 @@ def resigned(packed, name, export):
 
 
 def rewritten(packed, name, change):
-    """The export of hospital ``name`` with each event of its journal put through ``change``; None drops it."""
+    """The export of hospital ``name`` with each event of its journal through ``change``; None drops it."""
     home = packed.federation.members[name].home
     identity = home.identity()
     stored = []
