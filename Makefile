@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz clean
+.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
@@ -39,7 +39,7 @@ coverage: $(READY)
 
 check: lint coverage test
 
-bench: bench-masking bench-scale bench-dp-sgd bench-fuzz
+bench: bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify
 
 bench-masking: $(READY)
 	$(BIN)/python benchmarks/masking.py --out out/bench/masking.json
@@ -52,6 +52,9 @@ bench-dp-sgd: $(READY)
 
 bench-fuzz: $(READY)
 	FEDPRIV_FUZZ_MESSAGES=2000000 $(BIN)/python -m pytest -q --timeout 3600 tests/attacks/test_fuzzed_messages.py
+
+bench-verify: $(READY)
+	PYTHONPATH=tests $(BIN)/python benchmarks/verify.py --out out/bench/verify.json
 
 clean:
 	rm -rf $(VENV) out

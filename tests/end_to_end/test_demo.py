@@ -47,6 +47,34 @@ def test_the_accuracy_is_what_a_new_process_finds(demo, smears):
     assert json.loads(done.stdout)["accuracy"] == said["accuracy"]
 
 
+def test_its_bundle_verifies_with_every_journal(demo):
+    out, said = demo
+    done = fedpriv("audit", "verify", out / "bundle.zip", "--json")
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout)
+    assert found["failures"] == []
+    assert [gap["record"] for gap in found["not_shown"]] == ["roster"]
+    assert [(charged["hospital"], charged["rounds"]) for charged in found["charged"]] == [
+        ("A", 2),
+        ("B", 2),
+        ("C", 2),
+    ]
+    assert found["spent"]["pld"] == pytest.approx(said["epsilon"])
+
+
+def test_one_changed_byte_of_its_bundle_is_found(demo, tmp_path):
+    out, _ = demo
+    content = bytearray((out / "bundle.zip").read_bytes())
+    for place in range(0, len(content), len(content) // 6):
+        content[place] ^= 1
+        (tmp_path / "changed.zip").write_bytes(content)
+        done = fedpriv("audit", "verify", tmp_path / "changed.zip")
+        content[place] ^= 1
+        assert done.returncode in {1, 2}, place
+        assert done.stderr.startswith("error: ")
+        assert "Traceback" not in done.stderr
+
+
 def test_no_process_is_left(demo):
     out, _ = demo
     for output in out.rglob("output.log"):

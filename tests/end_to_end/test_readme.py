@@ -77,3 +77,6 @@ def test_the_federation_by_hand_works_as_written(terminals):
     assert "3 of 10 approved rounds" in budget
     (accuracy,) = [words for line, words in said.items() if line.startswith("fedpriv model evaluate")]
     assert re.search(r"accuracy +\d", accuracy)
+    (verdict,) = [words for line, words in said.items() if line.startswith("fedpriv audit verify")]
+    assert "FAIL" not in verdict
+    assert re.search(r"(\d+) of \1 claims hold, 1 not shown", verdict)
