@@ -47,8 +47,9 @@ def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon | No
         )
         RoundClaims(claims, ended, terms, roster).verify()
     _verify_models(claims, run)
-    if run.ended and all(ended.record.study_digest != run.study.digest for ended in run.ended):
-        return None  # nobody signed this study, which every round's failure says; its cost means nothing
+    unsigned = run.ended and all(ended.record.study_digest != run.study.digest for ended in run.ended)
+    if unsigned or run.charged > run.study.training.rounds:
+        return None  # has failed above; nor may a made-up number keep the accountants busy for hours
     return _verify_cost(claims, run)
 
 

@@ -20,7 +20,7 @@ from fedpriv.errors import BundleError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LARGEST_BYTES = 1 << 30
+LARGEST_BYTES = 1 << 29
 MOST_ENTRIES = 4096
 
 _TIME = (1980, 1, 1, 0, 0, 0)
