@@ -7,7 +7,8 @@
     sign      the digest of the one answer given at a stage of a round
     close     the coordinator's countersigned receipt of a round
 
-Rows stay at the hospital, but for those that its admin exports (`fedpriv.node.export`). ``run`` is 16 bytes, digests are 32 bytes (SHA-256).
+Rows stay at the hospital, but for those that its admin exports for an audit (`fedpriv.node.export`). ``run``
+is 16 bytes, digests are 32 bytes (SHA-256).
 """
 
 from __future__ import annotations
