@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from fedpriv.dp.accounting import PrivacyEvent, candidate_success, composed_epsilon, noise_multiplier_for
+from fedpriv.dp.accounting import (
+    PrivacyEvent,
+    candidate_success,
+    composed_epsilon,
+    epsilon_course,
+    noise_multiplier_for,
+    sampled_curve,
+)
 from fedpriv.errors import StudyError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedpriv.study import Study
 
 CANDIDATES = 100
 _FACTORS = (0.5, 1.0, 2.0)
+_GROUPS = (2, 5, 10)
+_MOST_POINTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,22 @@ class Alternative:
 
     rounds: int
     sampling_probability: float
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """The epsilon that so many rounds spend."""
+
+    rounds: int
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The epsilon of a patient with so many ``images``, all together, where an image is the unit."""
+
+    images: int
     epsilon: float
 
 
@@ -47,7 +74,9 @@ class Coalition:
 class Plan:
     """The noise a study needs and what it then claims; ``epsilon_rdp`` is the second, looser accountant's.
 
-    ``coalitions`` is empty unless noise is distributed: noise of its own protects a hospital against all.
+    ``course`` tells how epsilon grows to the last round, ``curve`` the deltas of other epsilons after it, as
+    pairs (epsilon, delta). ``groups`` is empty where a patient is the unit. ``coalitions`` is empty unless
+    noise is distributed: noise of its own protects a hospital against all.
     ``candidate_success``: the most often that an attacker who knows everything except one unit, and has
     narrowed it to 100 candidates, picks the right one.
     """
@@ -58,7 +87,10 @@ class Plan:
     delta: float
     candidate_success: float
     alternatives: tuple[Alternative, ...]
+    groups: tuple[Group, ...]
     coalitions: tuple[Coalition, ...]
+    course: tuple[Spent, ...]
+    curve: tuple[tuple[float, float], ...]
 
 
 def plan(study: Study) -> Plan:
@@ -85,7 +117,10 @@ def plan(study: Study) -> Plan:
         delta=privacy.delta,
         candidate_success=candidate_success([event], CANDIDATES),
         alternatives=_alternatives(study, noise_multiplier),
+        groups=_groups(study, event),
         coalitions=coalitions(study.with_noise_multiplier(noise_multiplier), study.training.rounds),
+        course=course([replace(event, steps=training.local_steps)] * training.rounds, privacy.delta),
+        curve=sampled_curve([event]),
     )
 
 
@@ -100,6 +135,13 @@ def coalitions(study: Study, rounds: int) -> tuple[Coalition, ...]:
         Coalition(size, composed_epsilon([event], study.privacy.delta).pld)
         for size, event in zip(sizes, events, strict=True)
     )
+
+
+def course(rounds: Sequence[PrivacyEvent], delta: float) -> tuple[Spent, ...]:
+    """How epsilon grows over ``rounds``: at 20 of them at most, evenly spaced, the last one included."""
+    points = min(len(rounds), _MOST_POINTS)
+    counts = [round(len(rounds) * point / points) for point in range(1, points + 1)]
+    return tuple(map(Spent, counts, epsilon_course(rounds, delta, counts)))
 
 
 def candidates_line(unit: str, success: float) -> str:
@@ -124,4 +166,12 @@ def _alternatives(study: Study, noise_multiplier: float) -> tuple[Alternative, .
             ).pld,
         )
         for count, probability in itertools.product(rounds, probabilities)
+    )
+
+
+def _groups(study: Study, event: PrivacyEvent) -> tuple[Group, ...]:
+    if study.privacy.unit != "image":
+        return ()
+    return tuple(
+        Group(size, composed_epsilon([event], study.privacy.delta, group_size=size).pld) for size in _GROUPS
     )

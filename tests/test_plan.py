@@ -1,11 +1,12 @@
 import math
 
+import numpy as np
 import pytest
-from support.studies import DISTRIBUTED, TEXT, small_study, study_text
+from support.studies import DISTRIBUTED, FULL_BATCH, TEXT, small_study, study_text
 
-from fedpriv.dp.accounting import composed_epsilon
+from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
 from fedpriv.errors import StudyError
-from fedpriv.plan import candidates_line, plan
+from fedpriv.plan import Spent, candidates_line, course, plan
 from fedpriv.study import parse_study
 
 
@@ -47,6 +48,41 @@ def test_the_line_about_the_candidates(planned):
     )
 
 
+def test_the_course_of_epsilon_ends_at_the_plan(planned):
+    assert [spent.rounds for spent in planned.course] == [1, 2, 3, 4]
+    epsilons = [spent.epsilon for spent in planned.course]
+    assert epsilons == sorted(epsilons)
+    assert epsilons[-1] == planned.epsilon
+    table = {(other.rounds, other.sampling_probability): other.epsilon for other in planned.alternatives}
+    assert epsilons[1] == pytest.approx(table[2, 0.25], rel=2e-3)
+
+
+@pytest.mark.parametrize(("rounds", "first", "points"), [(1, 1, 1), (20, 1, 20), (21, 1, 20), (1000, 50, 20)])
+def test_a_long_course_is_told_at_twenty_rounds_and_the_last(rounds, first, points):
+    event = PrivacyEvent(30.0, 1.0, 2)
+    told = course([event] * rounds, 1e-5)
+    assert (len(told), told[0].rounds) == (points, first)
+    assert told[-1] == Spent(rounds, composed_epsilon([PrivacyEvent(30.0, 1.0, 2 * rounds)], 1e-5).pld)
+    assert len({spent.rounds for spent in told}) == points
+    assert course([], 1e-5) == ()
+
+
+def test_the_curve_goes_through_the_claim_and_down_to_nothing(planned):
+    epsilons, deltas = np.array(planned.curve).T
+    assert epsilons[0] == 0
+    assert np.interp(planned.epsilon, epsilons, np.log(deltas)) == pytest.approx(math.log(1e-5), abs=0.05)
+    assert deltas[-1] == pytest.approx(1e-12, rel=1e-3)
+    assert (np.diff(deltas) < 0).all()
+
+
+def test_patients_with_several_images_are_told_what_the_plan_means_to_them(planned):
+    assert [group.images for group in planned.groups] == [2, 5, 10]
+    epsilons = [planned.epsilon, *(group.epsilon for group in planned.groups)]
+    assert epsilons == sorted(epsilons)
+    patients = small_study(('unit = "image"', 'unit = "patient"\nimages_per_patient = 4'), FULL_BATCH)
+    assert plan(patients).groups == ()
+
+
 def test_without_noise_there_is_nothing_to_plan():
     study = parse_study(
         study_text(('noise = "local"', 'noise = "none"'), ("epsilon = 8.0", "epsilon = inf")), "x"
@@ -55,6 +91,8 @@ def test_without_noise_there_is_nothing_to_plan():
     assert planned.noise_multiplier == 0
     assert math.isinf(planned.epsilon)
     assert planned.candidate_success == 1
+    assert planned.curve == ((0.0, 1.0),)
+    assert {spent.epsilon for spent in planned.course} == {math.inf}
 
 
 def test_a_target_that_no_noise_reaches_is_refused():

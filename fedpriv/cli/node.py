@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +16,6 @@ app = typer.Typer(help="Take part as a hospital.", no_args_is_help=True)
 Home = Annotated[Path, typer.Option("--home", help="The hospital's home folder.", show_default="here")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
-_BAR = 40
 _PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
@@ -129,10 +127,13 @@ def status(home: Home = Path(), as_json: AsJson = False) -> None:
     from fedpriv.node.events import Approve, Close, Refuse
     from fedpriv.node.home import open_home
     from fedpriv.node.journal import is_being_written
+    from fedpriv.node.register import load_register
 
     node = open_home(home)
     rows = node.rows()
     running = is_being_written(node.folder)
+    dataset = node.config.dataset.name
+    bound = len(load_register(node.folder, rows).of(dataset).images)
     roster = node.roster().fingerprint if node.roster_path.exists() else None
     approvals = [row.event for row in rows if isinstance(row.event, Approve)]
     approved = {approval.study_digest.hex(): approval.study_name for approval in approvals}
@@ -145,6 +146,8 @@ def status(home: Home = Path(), as_json: AsJson = False) -> None:
                 "running": running,
                 "coordinator": node.config.coordinator,
                 "roster": roster,
+                "dataset": dataset,
+                "images_bound": bound,
                 "approved": approved,
                 "rounds_closed": closed,
                 "refusals": len(refused),
@@ -157,6 +160,8 @@ def status(home: Home = Path(), as_json: AsJson = False) -> None:
         f"{node.config.name}  {'running' if running else 'not running'}, calls {node.config.coordinator}"
     )
     typer.echo(f"roster    {roster or 'none pinned yet: fedpriv keys roster FILE --pin'}")
+    charged = f"charged for {bound} images" if bound else "never charged"
+    typer.echo(f"dataset   {dataset}, {charged}")
     for digest, study_name in approved.items():
         typer.echo(f"approved  {study_name}  {digest[:16]}")
     typer.echo(f"journal   {len(rows)} rows, all verify; {closed} rounds closed, {len(refused)} refusals")
@@ -190,41 +195,84 @@ def doctor(home: Home = Path(), as_json: AsJson = False) -> None:
 
 
 @app.command(epilog=example("fedpriv node budget --home hospital"))
-def budget(home: Home = Path(), as_json: AsJson = False) -> None:
-    """Show what the dataset has spent, and how many more rounds fit."""
+def budget(
+    home: Home = Path(),
+    study: Annotated[
+        Path | None,
+        typer.Option(metavar="STUDY", help="Say how many rounds of this study fit, approved or not."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the dataset has spent, and how many more rounds fit.
+
+    The line about the patient with most images is for this hospital alone: it counts images. --json has
+    the whole curve of epsilon and delta.
+    """
+    from fedpriv.cli.chart import bar, chart
+    from fedpriv.dp.accounting import sampled_curve
     from fedpriv.node import budget as budgets
     from fedpriv.node.home import open_home
+    from fedpriv.node.register import load_register
+    from fedpriv.study import load_study
 
     node = open_home(home)
     rows, dataset, policy = node.rows(), node.config.dataset.name, node.config.policy
     spent = budgets.budget_of(rows, dataset, policy)
-    studies = node.approved_studies(rows)
+    course = budgets.course_of(rows, dataset, policy)
+    bound = load_register(node.folder, rows).of(dataset)
+    most = bound.most_images_of_a_patient
+    of_patient = budgets.epsilon_of_patient(rows, dataset, policy, most)
     charges = budgets.charges_of(rows, dataset)
+    studies = node.approved_studies(rows)
+    if study is not None:
+        asked = load_study(study)
+        studies += [] if asked in studies else [asked]
     table = [
         {
-            "study": study.study.name,
-            "digest": study.digest.hex(),
-            "rounds_charged": sum(charge.study_digest == study.digest for charge in charges),
-            "rounds_approved": budgets.approvals_of(rows, study.digest) * study.training.rounds,
-            "rounds_that_fit": budgets.rounds_that_fit(rows, dataset, study, policy),
+            "study": known.study.name,
+            "digest": known.digest.hex(),
+            "rounds_charged": sum(charge.study_digest == known.digest for charge in charges),
+            "rounds_approved": budgets.approvals_of(rows, known.digest) * known.training.rounds,
+            "rounds_that_fit": budgets.rounds_that_fit(rows, dataset, known, policy),
         }
-        for study in studies
+        for known in studies
     ]
     if as_json:
         from dataclasses import asdict
 
-        echo_json({**asdict(spent), "studies": table})
+        patient = None if of_patient is None else {"images": most, "epsilon": of_patient}
+        curve = sampled_curve([charge.charge for charge in charges])
+        echo_json(
+            {
+                **asdict(spent),
+                "images_bound": len(bound.images),
+                "patient_with_most_images": patient,
+                "studies": table,
+                "course": [asdict(point) for point in course],
+                "curve": curve,
+            }
+        )
         return
-    share = 0.0 if math.isinf(policy.largest_epsilon) else min(1.0, spent.epsilon / policy.largest_epsilon)
-    bar = f"{'#' * round(_BAR * share):.<{_BAR}}"
-    typer.echo(f"{dataset}  [{bar}]  epsilon {spent.epsilon:.4g} of {policy.largest_epsilon:g}")
+    limit = policy.largest_epsilon
+    typer.echo(f"{dataset}  [{bar(spent.epsilon, limit)}]  epsilon {spent.epsilon:.4g} of {limit:g}")
     typer.echo(
         f"at delta {spent.delta:g} per {spent.unit or 'unit'}, composed over {spent.rounds} charged rounds"
     )
-    for line in table:
+    if bound.images:
+        typer.echo(f"bound to {len(bound.images)} images; those that are added share this budget")
+    if of_patient is not None:
         typer.echo(
-            f"  {line['study']}  {line['rounds_charged']} of {line['rounds_approved']} approved rounds "
-            f"charged; {line['rounds_that_fit']} more fit the budget"
+            f"for the patient with most images here, all {most} of them together: epsilon {of_patient:.4g} "
+            "(not to be passed on)"
+        )
+    if course:
+        typer.echo(f"epsilon over charged rounds (of {limit:g}):")
+    for line in chart(course, limit):
+        typer.echo(line)
+    for entry in table:
+        typer.echo(
+            f"  {entry['study']}  {entry['rounds_charged']} of {entry['rounds_approved']} approved rounds "
+            f"charged; {entry['rounds_that_fit']} more fit the budget"
         )
 
 

@@ -104,9 +104,10 @@ def plan(
 ) -> None:
     """Compute the noise that the study's epsilon needs; write it there.
 
-    Epsilon is for all rounds together.
+    Epsilon is for all rounds together. --json has the whole curve of epsilon and delta.
     """
     from fedpriv import plan as plans
+    from fedpriv.cli.chart import chart
     from fedpriv.errors import StudyError
     from fedpriv.study import load_study, write_noise_multiplier
     from fedpriv.toml_files import replace_file
@@ -131,8 +132,13 @@ def plan(
         f"per {study.privacy.unit}, over {study.steps} steps"
     )
     typer.echo(plans.candidates_line(study.privacy.unit, planned.candidate_success))
+    for group in planned.groups:
+        typer.echo(f"for a patient with {group.images} images, all together: epsilon {group.epsilon:.4g}")
     for coalition in planned.coalitions:
         typer.echo(f"against {coalition.colluders} colluding hospitals: epsilon {coalition.epsilon:.4g}")
+    typer.echo(f"\nepsilon over rounds (of {study.privacy.epsilon:g}):")
+    for line in chart(planned.course, study.privacy.epsilon):
+        typer.echo(line)
     typer.echo("\nunder the same noise:\n  rounds  sampling probability  epsilon")
     for other in planned.alternatives:
         typer.echo(f"  {other.rounds:6}  {other.sampling_probability:20g}  {other.epsilon:7.4g}")

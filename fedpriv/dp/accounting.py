@@ -20,6 +20,8 @@ imported on first use (0.8 s).
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -44,6 +46,9 @@ _MULTIPLIERS_PER_UNIT = 10_000
 """Noise multipliers are planned on a grid of 0.0001 and rounded up to it."""
 
 _LARGEST_MULTIPLIER = 100_000
+
+_END_OF_CURVE = 1e-12
+_SAMPLES_OF_CURVE = 101
 
 _CURVE_POINTS = 2_000
 """Epsilons at which the bound on candidates is evaluated; fewer would only make it larger."""
@@ -77,20 +82,25 @@ class Epsilon:
     pld: float
 
 
-def composed_epsilon(events: Iterable[PrivacyEvent], delta: float) -> Epsilon:
+def composed_epsilon(events: Iterable[PrivacyEvent], delta: float, *, group_size: int = 1) -> Epsilon:
     """Epsilon at ``delta`` of all events together, in any order and however adaptively they were chosen.
 
-    Raises ValueError unless 0 < delta < 1.
+    With a ``group_size``, for so many units that come and go together (:mod:`fedpriv.dp.group_loss`).
+    Raises ValueError unless 0 < delta < 1 and the group has a unit.
     """
     if not 0 < delta < 1:
         raise ValueError(f"delta is {delta}, must lie between 0 and 1")
+    if group_size < 1:
+        raise ValueError(f"group_size is {group_size}, must be at least 1")
     releases = _merge(events)
     if not releases:
         return Epsilon(rdp=0.0, pld=0.0)
     if any(event.noise_multiplier == 0 for event in releases):
         return Epsilon(rdp=math.inf, pld=math.inf)
-    rdp = _renyi_epsilon(releases, delta)
-    return Epsilon(rdp=rdp, pld=float(_loss_distribution(releases, rdp).get_epsilon_for_delta(delta)))
+    rdp = _renyi_epsilon([_all_at_once(event, group_size) for event in releases], delta)
+    coarse = min(rdp, group_size * _renyi_epsilon(releases, delta))  # only how fine to cut, so it may be low
+    losses = _loss_distribution(releases, coarse, group_size)
+    return Epsilon(rdp=rdp, pld=float(losses.get_epsilon_for_delta(delta)))
 
 
 def privacy_curve(events: Iterable[PrivacyEvent], epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,6 +114,41 @@ def privacy_curve(events: Iterable[PrivacyEvent], epsilons: NDArray[np.float64])
         return np.ones(len(epsilons))
     coarse = _renyi_epsilon(releases, delta=1e-5)
     return np.asarray(_loss_distribution(releases, coarse).get_delta_for_epsilon(epsilons), dtype=np.float64)
+
+
+def epsilon_course(events: Sequence[PrivacyEvent], delta: float, counts: Sequence[int]) -> list[float]:
+    """Epsilon at ``delta`` after the first so many events, for each of the rising ``counts``.
+
+    Every mechanism is cut into cells once, fine against the whole; so early values are a little too large.
+    """
+    whole = [event for event in _merge(events) if event.noise_multiplier]
+    interval = _interval(_renyi_epsilon(whole, delta)) if whole else _SMALLEST_EPSILON
+    one_step = functools.cache(functools.partial(_one_step, interval=interval))
+    found, releases = [], list[PrivacyEvent]()
+    for start, stop in itertools.pairwise([0, *counts]):
+        releases = _merge([*releases, *events[start:stop]])
+        if any(event.noise_multiplier == 0 for event in releases):
+            found.append(math.inf)
+        else:
+            found.append(float(_compose(releases, interval, one_step).get_epsilon_for_delta(delta)))
+    return found
+
+
+def sampled_curve(events: Iterable[PrivacyEvent]) -> tuple[tuple[float, float], ...]:
+    """101 points (epsilon, delta) of the curve, from epsilon 0 to where delta is 1e-12.
+
+    Where nothing was released the whole answer is (0, 0), without noise (0, 1).
+    """
+    import numpy as np
+
+    releases = _merge(events)
+    if not releases:
+        return ((0.0, 0.0),)
+    if any(event.noise_multiplier == 0 for event in releases):
+        return ((0.0, 1.0),)
+    losses = _loss_distribution(releases, _renyi_epsilon(releases, delta=1e-5))
+    epsilons = np.linspace(0.0, losses.get_epsilon_for_delta(_END_OF_CURVE), _SAMPLES_OF_CURVE)
+    return tuple(zip(epsilons.tolist(), losses.get_delta_for_epsilon(epsilons).tolist(), strict=True))
 
 
 def candidate_success(events: Iterable[PrivacyEvent], candidates: int = 100) -> float:
@@ -165,6 +210,16 @@ def _merge(events: Iterable[PrivacyEvent]) -> list[PrivacyEvent]:
     return [PrivacyEvent(noise, probability, count) for (noise, probability), count in steps.items()]
 
 
+def _all_at_once(event: PrivacyEvent, group_size: int) -> PrivacyEvent:
+    """An event that costs one unit at least what ``event`` costs the group.
+
+    If any of the group is drawn, let all of it be: the mixture of `group_loss` with every i > 0 moved to the
+    largest, which can only be told apart better.
+    """
+    none = (1 - event.sampling_probability) ** group_size
+    return PrivacyEvent(event.noise_multiplier / group_size, 1 - none, event.steps)
+
+
 def _renyi_epsilon(releases: list[PrivacyEvent], delta: float) -> float:
     import dp_accounting
     from dp_accounting.rdp import RdpAccountant
@@ -177,17 +232,40 @@ def _renyi_epsilon(releases: list[PrivacyEvent], delta: float) -> float:
     return float(accountant.get_epsilon(delta))
 
 
-def _loss_distribution(releases: list[PrivacyEvent], coarse_epsilon: float) -> Any:  # noqa: ANN401
-    """The PLD of the composition, in cells fine against ``coarse_epsilon``."""
+def _loss_distribution(releases: list[PrivacyEvent], coarse_epsilon: float, group_size: int = 1) -> Any:  # noqa: ANN401
+    """The PLD of the composition for a group, in cells fine against ``coarse_epsilon``."""
+    interval = _interval(coarse_epsilon)
+    return _compose(
+        releases, interval, functools.partial(_one_step, interval=interval, group_size=group_size)
+    )
+
+
+def _interval(coarse_epsilon: float) -> float:
+    return max(coarse_epsilon, _SMALLEST_EPSILON) / _CELLS_PER_EPSILON
+
+
+def _compose(releases: list[PrivacyEvent], interval: float, one_step: Callable[[float, float], Any]) -> Any:  # noqa: ANN401
     from dp_accounting.pld import privacy_loss_distribution
 
-    interval = max(coarse_epsilon, _SMALLEST_EPSILON) / _CELLS_PER_EPSILON
     composed = privacy_loss_distribution.identity(value_discretization_interval=interval)
     for event in releases:
-        one_step = privacy_loss_distribution.from_gaussian_mechanism(
-            standard_deviation=event.noise_multiplier,
-            sampling_prob=event.sampling_probability,
-            value_discretization_interval=interval,
-        )
-        composed = composed.compose(one_step.self_compose(event.steps))
+        one = one_step(event.noise_multiplier, event.sampling_probability)
+        composed = composed.compose(one.self_compose(event.steps))
     return composed
+
+
+def _one_step(
+    noise_multiplier: float, sampling_probability: float, *, interval: float, group_size: int = 1
+) -> Any:  # noqa: ANN401
+    """The PLD of one release."""
+    from dp_accounting.pld import privacy_loss_distribution
+
+    from fedpriv.dp.group_loss import group_loss
+
+    if group_size > 1 and sampling_probability < 1:
+        return group_loss(noise_multiplier, sampling_probability, group_size, interval)
+    return privacy_loss_distribution.from_gaussian_mechanism(
+        standard_deviation=noise_multiplier / group_size,
+        sampling_prob=sampling_probability,
+        value_discretization_interval=interval,
+    )

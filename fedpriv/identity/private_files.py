@@ -63,6 +63,15 @@ def write_private_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def sync_folder(folder: Path) -> None:
+    """Put the names in ``folder`` on the disk: a file that was made or renamed there survives a crash."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read_private_file(path: Path) -> bytes:
     """The content of ``path``, provided that neither it nor its folder is open to group or others."""
     try:

@@ -1,8 +1,9 @@
 """What a dataset has spent, and whether it can afford another round: pure rules over journal rows.
 
-The budget belongs to the dataset, named by its admin. It is charged before any gradient is computed, for
-every study, run and coordinator alike, and never refunded: a crash between charge and release costs what
-the round would have cost, and a retry, which draws fresh noise, is charged again.
+The budget belongs to the dataset, named by its admin; `fedpriv.node.register` binds the name to its images,
+so that no other name gives them another budget. It is charged before any gradient is computed, for every
+study, run and coordinator alike, and never refunded: a crash between charge and release costs what the round
+would have cost, and a retry, which draws fresh noise, is charged again.
 
 *Formal guarantee*: at any moment the composition of all charges bounds what all vectors that were ever
 released reveal about one unit of the dataset, since a vector is released only against a charge of its own.
@@ -17,6 +18,7 @@ from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.errors import PolicyRefused
 from fedpriv.node.events import Approve, Release, Reserve
 from fedpriv.node.policy import Declined, Policy
+from fedpriv.plan import Spent, course
 from fedpriv.secagg.refusal import RefusalCode
 
 if TYPE_CHECKING:
@@ -40,9 +42,19 @@ class Budget:
 
 
 def reserve(
-    journal: Journal, dataset: str, study: Study, policy: Policy, *, run: bytes, round_number: int
+    journal: Journal,
+    dataset: str,
+    study: Study,
+    policy: Policy,
+    *,
+    run: bytes,
+    round_number: int,
+    register: bytes,
 ) -> None:
-    """Charge ``dataset`` one round of ``study``, on disk, before any gradient; Declined if it cannot pay."""
+    """Charge ``dataset`` one round of ``study``, on disk, before any gradient; Declined if it cannot pay.
+
+    ``register`` is the SHA-256 of the one that holds the images which will be trained on.
+    """
     check_round(journal.rows, dataset, study, policy)
     journal.append(
         Reserve(
@@ -52,6 +64,7 @@ def reserve(
             dataset=dataset,
             unit=study.privacy.unit,
             charge=study.cost_of(rounds=1),
+            register=register,
         )
     )
 
@@ -136,6 +149,24 @@ def budget_of(rows: Sequence[Row], dataset: str, policy: Policy) -> Budget:
         largest_epsilon=policy.largest_epsilon,
         rounds=len(charges),
     )
+
+
+def course_of(rows: Sequence[Row], dataset: str, policy: Policy) -> tuple[Spent, ...]:
+    """How the epsilon of ``dataset`` grew with its charged rounds, at 20 of them at most."""
+    return course([charge.charge for charge in charges_of(rows, dataset)], policy.largest_delta)
+
+
+def epsilon_of_patient(rows: Sequence[Row], dataset: str, policy: Policy, images: int) -> float | None:
+    """What ``dataset`` spent of a patient who has so many ``images`` in it, all of them together.
+
+    None where that says nothing new: a patient is the unit, or has one image at most, or nothing was spent.
+    """
+    charges = charges_of(rows, dataset)
+    if images < 2 or not charges or charges[0].unit != "image":  # noqa: PLR2004 - one image is the unit itself
+        return None
+    return composed_epsilon(
+        [charge.charge for charge in charges], policy.largest_delta, group_size=images
+    ).pld
 
 
 def charges_of(rows: Sequence[Row], dataset: str) -> list[Reserve]:

@@ -43,8 +43,8 @@ class DistributedTrainer:
         count, most = len(np.unique(units)), shares.most_units(self._bits)
         if count > most:
             raise StudyError(
-                f"{count} units of {shares.levels} levels do not fit values of {self._bits} bits beside the "
-                f"noise; {most} would",
+                f"there are more units here than values of {self._bits} bits hold beside the noise, "
+                f"{most} of {shares.levels} levels",
                 hint="the study declares fewer units than there are here",
             )
         sampler = PoissonSampler(

@@ -128,7 +128,7 @@ def _past_and_studies(home: NodeHome) -> Iterator[Diagnosis]:
     yield _budget(home, rows)
     for study in studies:
         yield _study(home, study, rows)
-    yield from image_diagnoses(home, studies[-1])
+    yield from image_diagnoses(home, studies[-1], rows)
 
 
 def _clock(rows: Sequence[Row]) -> Diagnosis:

@@ -1,28 +1,33 @@
-"""Whether a hospital's images are what a study declares: all there, all readable, nobody on both sides."""
+"""Whether a hospital's images are what a study declares, and are charged under one name only."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from fedpriv.errors import ImageError
+from fedpriv.dp.accounting import composed_epsilon
+from fedpriv.errors import FedprivError, ImageError
 from fedpriv.node.diagnosis import Diagnosis, Health
-from fedpriv.smears.check import check_images
+from fedpriv.node.register import load_register
+from fedpriv.smears.check import report_on
 from fedpriv.smears.index import index_images
+from fedpriv.smears.load import Unit, inspect_images, number_units
 from fedpriv.smears.manifest import Split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from fedpriv.node.chain import Row
     from fedpriv.node.home import NodeHome
     from fedpriv.smears.check import CheckReport
     from fedpriv.smears.index import Index
+    from fedpriv.smears.load import Picture
     from fedpriv.study import Study
 
 _SHOWN = 3
 
 
-def image_diagnoses(home: NodeHome, study: Study) -> Iterator[Diagnosis]:
+def image_diagnoses(home: NodeHome, study: Study, rows: Sequence[Row]) -> Iterator[Diagnosis]:
     """Everything about the images that ``study`` would be trained on; decodes and hashes each of them."""
     dataset = home.config.dataset
     try:
@@ -32,8 +37,17 @@ def image_diagnoses(home: NodeHome, study: Study) -> Iterator[Diagnosis]:
         yield Diagnosis("images", Health.FAIL, error.message, error.hint)
         return
     yield _counts(trained, study)
-    yield _units(trained, study, home.config.name)
-    yield from _files(check_images(ours), skips=dataset.on_bad_image == "skip")
+    inspection = inspect_images(ours)
+    used = set(trained.entries)
+    pictures = [
+        picture
+        for entry, picture in zip(ours.entries, inspection.pictures, strict=True)
+        if picture is not None and entry in used
+    ]
+    yield _units(trained, pictures, study, home.config.name)
+    yield _dataset(home, rows, pictures)
+    yield from _patients(pictures, study)
+    yield from _files(report_on(ours, inspection), skips=dataset.on_bad_image == "skip")
 
 
 def _counts(index: Index, study: Study) -> Diagnosis:
@@ -50,12 +64,10 @@ def _counts(index: Index, study: Study) -> Diagnosis:
     return Diagnosis("images", Health.OK, f"{len(index.entries)} in {index.folder}: {listed}")
 
 
-def _units(index: Index, study: Study, hospital: str) -> Diagnosis:
+def _units(index: Index, pictures: Sequence[Picture], study: Study, hospital: str) -> Diagnosis:
     """Units found against units declared; a study of patients needs to know them."""
     unit, declared = study.privacy.unit, study.hospitals.get(hospital, 0)
-    if unit == "image":
-        found = len(index.entries)
-    else:
+    if unit == "patient":
         nameless = [entry.path for entry in index.entries if entry.source is None]
         if nameless:
             return Diagnosis(
@@ -64,7 +76,7 @@ def _units(index: Index, study: Study, hospital: str) -> Diagnosis:
                 f"{len(nameless)} images name no patient, first {nameless[0]}; the study protects patients",
                 "fill the column patient_id of manifest.csv for every image",
             )
-        found = len({(entry.hospital, entry.source) for entry in index.entries})
+    found = len(set(number_units(pictures, Unit(unit)).tolist()))
     told = f"{found} {unit}s found, {declared} declared in {study.study.name}"
     if found == declared:
         return Diagnosis("units", Health.OK, told)
@@ -73,6 +85,37 @@ def _units(index: Index, study: Study, hospital: str) -> Diagnosis:
         Health.WARN,
         told,
         "weights come from the declared number; ask the operator for a study that declares what is here",
+    )
+
+
+def _dataset(home: NodeHome, rows: Sequence[Row], pictures: Sequence[Picture]) -> Diagnosis:
+    """Whether these images may be charged under the name that node.toml gives them."""
+    name = home.config.dataset.name
+    try:
+        register = load_register(home.folder, rows)
+        charged = len(register.of(name).images)
+        bound = len(register.enter(name, pictures).of(name).images)
+    except FedprivError as error:
+        return Diagnosis("dataset", Health.FAIL, error.message, error.hint)
+    if not charged:
+        return Diagnosis("dataset", Health.OK, f"{name}, never charged: the first round binds {bound} images")
+    new = f"; {bound - charged} are new here and share its budget" if bound > charged else ""
+    return Diagnosis("dataset", Health.OK, f"{name}, charged for {charged} images{new}")
+
+
+def _patients(pictures: Sequence[Picture], study: Study) -> Iterator[Diagnosis]:
+    """What a study of images means for the patient with most of them; it is for this hospital alone."""
+    images = Counter(picture.person for picture in set(pictures) if picture.person is not None)
+    if study.privacy.unit == "patient" or not images:
+        return
+    most = max(images.values())
+    cost = study.cost_of(study.training.rounds)
+    epsilon = composed_epsilon([cost], study.privacy.delta, group_size=most).pld
+    yield Diagnosis(
+        "patients",
+        Health.OK,
+        f"{len(images)}; for the one with most images, all {most} of them together, {study.study.name} costs "
+        f"epsilon {epsilon:.4g} (not to be passed on)",
     )
 
 

@@ -13,9 +13,10 @@ is 16 bytes, digests are 32 bytes (SHA-256).
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from fedpriv.dp.accounting import PrivacyEvent
 
@@ -32,7 +33,10 @@ class Approve(Event, frozen=True):
 
 
 class Reserve(Event, frozen=True):
-    """``charge`` was added to what ``dataset`` has spent per ``unit`` ("image" or "patient")."""
+    """``charge`` was added to what ``dataset`` has spent per ``unit`` ("image" or "patient").
+
+    ``register`` is the SHA-256 of the register that says which images ``dataset`` stands for.
+    """
 
     run: bytes
     round: int
@@ -40,6 +44,7 @@ class Reserve(Event, frozen=True):
     dataset: str
     unit: str
     charge: PrivacyEvent
+    register: Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
 class Release(Event, frozen=True):

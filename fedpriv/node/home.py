@@ -5,6 +5,7 @@ identity/            private keys (0600)
 roster.toml          the pinned roster
 approved/            the studies that were approved, each under its digest
 journal.sqlite       the append-only record (see `fedpriv.node.journal`)
+register/            which images each dataset name stands for (see `fedpriv.node.register`)
 logs/
 """
 

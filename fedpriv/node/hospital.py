@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from fedpriv.errors import FedprivError
+from fedpriv.errors import FedprivError, ImageError
 from fedpriv.node import budget
 from fedpriv.node.events import Close, Refuse
 from fedpriv.node.policy import Declined, check_study
@@ -46,34 +46,42 @@ class Trainer(Protocol):
         """The values of one round for the masked sum, int64 (d,), from the model ``vector``, float32 (d,)."""
 
 
+class Prepared(NamedTuple):
+    """A trainer, and the SHA-256 of the register (`fedpriv.node.register`) that holds its images."""
+
+    trainer: Trainer
+    register: bytes
+
+
 @dataclass(slots=True)
 class _Current:
     """The round that the hospital is in: its study, its trainer, the masked sum and the model received."""
 
     study: Study
-    trainer: Trainer
+    prepared: Prepared
     machine: HospitalRound
     model: NDArray[np.float32]
 
 
 class Hospital:
-    """Answers one request at a time; ``trainer_for`` makes the trainer of a study when it is first needed."""
+    """Answers one request at a time; ``prepare_for`` makes the trainer of a study when it is first needed."""
 
-    def __init__(self, home: NodeHome, journal: Journal, trainer_for: Callable[[Study], Trainer]) -> None:
+    def __init__(self, home: NodeHome, journal: Journal, prepare_for: Callable[[Study], Prepared]) -> None:
         self._home = home
         self._policy = home.config.policy
         self._dataset = home.config.dataset.name
         self._journal = journal
-        self._trainer_for = trainer_for
+        self._prepare_for = prepare_for
         self._identity = home.identity()
         self._roster = home.roster()
-        self._trainers: dict[bytes, Trainer] = {}
+        self._prepared: dict[bytes, Prepared] = {}
         self._current: _Current | None = None
 
-    def prepare(self, study: Study) -> None:
+    def prepare(self, study: Study) -> Prepared:
         """Load what ``study`` needs, so that its first round does not wait for it."""
-        if study.digest not in self._trainers:
-            self._trainers = {study.digest: self._trainer_for(study)}  # images of one study at a time
+        if study.digest not in self._prepared:
+            self._prepared = {study.digest: self._prepare_for(study)}  # images of one study at a time
+        return self._prepared[study.digest]
 
     def handle(self, request: Envelope) -> Envelope:
         """The reply to ``request``: what the protocol calls for, or a refusal with nothing but a code."""
@@ -81,6 +89,9 @@ class Hospital:
             return self._answer(request)
         except (RuleBroken, Declined) as refused:
             return self._refuse(request.stage, refused.code, refused.message)
+        except ImageError as error:
+            _log.warning("%s", error.message)  # an auditor may see rows, and they tell nothing of images
+            return self._refuse(request.stage, RefusalCode.INTERNAL, "the images cannot be used")
         except FedprivError as error:
             return self._refuse(request.stage, RefusalCode.INTERNAL, error.message)
         except Exception as error:  # noqa: BLE001 - a bug must not tell the coordinator anything
@@ -127,8 +138,7 @@ class Hospital:
             )
         check_study(self._policy, study, self._identity.name)
         budget.check_round(self._journal.rows, self._dataset, study, self._policy)
-        self.prepare(study)
-        trainer = self._trainers[study.digest]
+        prepared = self.prepare(study)
         machine = HospitalRound(
             name=self._identity.name,
             signing_key=self._identity.signing_key,
@@ -138,21 +148,27 @@ class Hospital:
                 run=invitation.run,
                 round_number=invitation.round,
                 roster_digest=self._roster.digest,
-                parameters=trainer.parameters,
+                parameters=prepared.trainer.parameters,
                 smallest_cohort=self._policy.smallest_cohort,
             ),
             journal_head=self._journal.head,
             last_round=self._journal.last_round(invitation.run),
         )
-        self._current = _Current(study, trainer, machine, _to_vector(model))
+        self._current = _Current(study, prepared, machine, _to_vector(model))
 
     def _train(self, current: _Current) -> NDArray[np.int64]:
         """Charge the budget, then train."""
         study, terms = current.study, current.machine.terms
         budget.reserve(
-            self._journal, self._dataset, study, self._policy, run=terms.run, round_number=terms.round
+            self._journal,
+            self._dataset,
+            study,
+            self._policy,
+            run=terms.run,
+            round_number=terms.round,
+            register=current.prepared.register,
         )
-        return current.trainer.train(current.model)
+        return current.prepared.trainer.train(current.model)
 
     def _persist(self, machine: HospitalRound, request: Envelope, reply: Envelope) -> None:
         """Put on disk what must be known after a crash, before ``reply`` leaves."""

@@ -22,6 +22,7 @@ import msgspec
 
 from fedpriv import file_lock
 from fedpriv.errors import HomeError, JournalCorrupt
+from fedpriv.identity.private_files import sync_folder
 from fedpriv.node.chain import Row, StoredRow, genesis, seal, verify_chain
 from fedpriv.node.events import AnyEvent, Sign
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
@@ -241,7 +242,7 @@ def _begin_if_new(folder: Path, public_key: bytes) -> None:
         connection.executescript(_SCHEMA)
         connection.execute("PRAGMA journal_mode = WAL")
     draft.rename(database)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _read_head(path: Path) -> tuple[int, bytes]:
@@ -264,14 +265,6 @@ def _write_head(folder: Path, sequence: int, digest: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(folder / HEAD_FILE)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise HomeError(f"{folder / HEAD_FILE} cannot be written: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from fedpriv.errors import HomeError
 from fedpriv.node.flower import LinkState, serve
-from fedpriv.node.hospital import Hospital
+from fedpriv.node.hospital import Hospital, Prepared
+from fedpriv.node.register import load_register, save_register
 from fedpriv.node.training import trainer_for
 from fedpriv.smears.index import index_images
 from fedpriv.smears.load import OnBad, Unit, load_images
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from fedpriv.node.home import NodeHome
-    from fedpriv.node.hospital import Trainer
+    from fedpriv.node.journal import Journal
     from fedpriv.study import Study
 
 _LOG_BYTES, _LOG_FILES = 1_000_000, 5
@@ -39,8 +40,8 @@ _STATES = {
 def work(home: NodeHome, say: Callable[[str], None]) -> None:
     """Load the approved studies' images, then answer the coordinator until SIGINT or SIGTERM.
 
-    ``say`` hears what an admin should see. Raises HomeError, ImageError, IdentityError or JournalCorrupt
-    before anything is sent, if something that the work needs is missing or wrong.
+    ``say`` hears what an admin should see. Raises HomeError, ImageError, IdentityError, Declined or
+    JournalCorrupt before anything is sent, if something that the work needs is missing or wrong.
     """
     stop = threading.Event()
 
@@ -55,7 +56,7 @@ def work(home: NodeHome, say: Callable[[str], None]) -> None:
             raise HomeError(
                 f"{home.folder}: no study is approved yet", hint="read it, then `fedpriv node approve STUDY`"
             )
-        hospital = Hospital(home, journal, lambda study: _trainer(home, study, say))
+        hospital = Hospital(home, journal, lambda study: _prepare(home, journal, study, say))
         hospital.prepare(studies[-1])
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, on_signal)
@@ -70,8 +71,8 @@ def work(home: NodeHome, say: Callable[[str], None]) -> None:
     say("stopped")
 
 
-def _trainer(home: NodeHome, study: Study, say: Callable[[str], None]) -> Trainer:
-    """Decode this hospital's images for ``study`` and load TensorFlow."""
+def _prepare(home: NodeHome, journal: Journal, study: Study, say: Callable[[str], None]) -> Prepared:
+    """Decode this hospital's images for ``study``, enter them in the register, and load TensorFlow."""
     dataset = home.config.dataset
     index = index_images(home.images_path, study.study.classes)
     if dataset.hospital or dataset.split:
@@ -86,8 +87,10 @@ def _trainer(home: NodeHome, study: Study, say: Callable[[str], None]) -> Traine
     )
     for line in loaded.skipped:
         say(f"skipped {line}")
-
-    return trainer_for(study, home.config.name, loaded.images, loaded.labels, loaded.units)
+    register = load_register(home.folder, journal.rows).enter(dataset.name, loaded.pictures)
+    digest = save_register(home.folder, journal.rows, register)
+    trainer = trainer_for(study, home.config.name, loaded.images, loaded.labels, loaded.units)
+    return Prepared(trainer, digest)
 
 
 def _log_to(home: NodeHome) -> None:

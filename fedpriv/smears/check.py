@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedpriv.smears.index import Index, with_digests
-from fedpriv.smears.load import find_bad_images
+from fedpriv.smears.load import inspect_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Mapping
 
+    from fedpriv.smears.load import Inspection
     from fedpriv.smears.manifest import Entry
 
 
@@ -31,7 +32,7 @@ class CheckReport:
     """``counts`` describe; everything else is a finding, and there should be none.
 
     ``bad``: images that cannot be used, and why. ``changed``: files whose digest is not the manifest's.
-    The rest lie on both sides of the split: ``duplicates`` (equal files, as lists of paths), ``groups`` of
+    The rest lie on both sides of the split: ``duplicates`` (equal pixels, as lists of paths), ``groups`` of
     nearly equal fields, and ``patients``.
     """
 
@@ -50,19 +51,26 @@ class CheckReport:
 
 def check_images(index: Index, on_progress: Callable[[int], None] | None = None) -> CheckReport:
     """Decode and hash every image of ``index``; ``on_progress`` gets the number decoded so far."""
-    bad = find_bad_images(index, on_progress)
+    return report_on(index, inspect_images(index, on_progress))
+
+
+def report_on(index: Index, inspection: Inspection) -> CheckReport:
+    """What `check_images` says, of an index that was decoded already; hashes every file."""
     on_disk = with_digests(index).entries
+    content_of = {
+        entry: None if picture is None else picture.content
+        for entry, picture in zip(index.entries, inspection.pictures, strict=True)
+    }
     return CheckReport(
         counts=_count(index.entries),
-        bad=bad,
+        bad=inspection.bad,
         changed=tuple(
             str(listed.path)
             for listed, found in zip(index.entries, on_disk, strict=True)
             if listed.sha256 is not None and listed.sha256.lower() != found.sha256
         ),
         duplicates=tuple(
-            tuple(str(entry.path) for entry in entries)
-            for entries in _on_both_sides({entry: entry.sha256 for entry in on_disk}).values()
+            tuple(str(entry.path) for entry in entries) for entries in _on_both_sides(content_of).values()
         ),
         groups=_names_on_both_sides({entry: entry.group for entry in index.entries}),
         patients=_names_on_both_sides({entry: entry.patient for entry in index.entries}),
@@ -90,7 +98,7 @@ def _names_on_both_sides(name_of: dict[Entry, str | None]) -> tuple[str, ...]:
     return tuple(sorted(str(name_of[entries[0]]) for entries in crossing))
 
 
-def _on_both_sides(key_of: dict[Entry, Hashable | None]) -> dict[Hashable, list[Entry]]:
+def _on_both_sides(key_of: Mapping[Entry, Hashable | None]) -> dict[Hashable, list[Entry]]:
     """Entries that share a key other than None and lie in more than one split."""
     sharing: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry, key in key_of.items():

@@ -7,7 +7,9 @@ box filter to ``size`` x ``size``, float32 in [0, 1].
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+import hashlib
+import struct
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -33,6 +35,20 @@ _OPAQUE_MODES = frozenset({"L", "RGB", "CMYK", "YCbCr"})
 _TRANSPARENT_MODES = frozenset({"P", "LA", "PA", "RGBA"})  # a palette may hold a transparent colour
 
 
+_CONTENT_LABEL = b"fedpriv-image-content-v1"
+
+
+class Decoded(NamedTuple):
+    """``pixels`` float32 ``(size, size, 3)``, values in [0, 1], and what the image shows, whatever the file.
+
+    ``content`` (32 bytes) is the SHA-256 of the upright RGB pixels before anything is covered or resized:
+    equal for copies in another lossless format, under another name, with other metadata.
+    """
+
+    pixels: NDArray[np.float32]
+    content: bytes
+
+
 def decode(path: Path, size: int) -> NDArray[np.float32]:
     """Read and preprocess the image at ``path``; shape ``(size, size, 3)``, values in [0, 1].
 
@@ -40,21 +56,31 @@ def decode(path: Path, size: int) -> NDArray[np.float32]:
         ImageError: the file cannot be read as an image within the limits; the message names it.
 
     """
+    return read_image(path, size).pixels
+
+
+def read_image(path: Path, size: int) -> Decoded:
+    """Like `decode`, with the digest of what was decoded; the file is read once."""
     try:
         stream = path.open("rb")
     except OSError as error:
         raise ImageError(f"{path.name}: cannot be read ({error.strerror})") from error
     with stream:
-        return decode_stream(stream, path.name, size)
+        return _read_stream(stream, path.name, size)
 
 
 def decode_stream(stream: BinaryIO, name: str, size: int) -> NDArray[np.float32]:
     """Like `decode`, from an open binary stream; ``name`` is what errors call it."""
+    return _read_stream(stream, name, size).pixels
+
+
+def _read_stream(stream: BinaryIO, name: str, size: int) -> Decoded:
     try:
         with Image.open(stream, formats=FORMATS) as image:
             _check_header(image, name)
-            upright = ImageOps.exif_transpose(image)
-            return _preprocess(_to_rgb(upright), size)
+            upright = _to_rgb(ImageOps.exif_transpose(image))
+            content = _content(upright)
+            return Decoded(_preprocess(upright, size), content)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -94,6 +120,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         paper = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(paper, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _content(image: Image.Image) -> bytes:
+    """The digest of RGB pixels with their width and height."""
+    digest = hashlib.sha256(_CONTENT_LABEL + struct.pack("<QQ", *image.size))
+    digest.update(image.tobytes())
+    return digest.digest()
 
 
 def _preprocess(image: Image.Image, size: int) -> NDArray[np.float32]:

@@ -7,15 +7,15 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fedpriv.errors import ImageError
-from fedpriv.smears.decode import decode
+from fedpriv.smears.decode import Decoded, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,19 +39,36 @@ class Unit(StrEnum):
     PATIENT = "patient"
 
 
+class Picture(NamedTuple):
+    """What an image shows (`fedpriv.smears.decode.Decoded.content`) and whom (`Entry.person`)."""
+
+    content: bytes
+    person: tuple[str, str] | None
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedImages:
     """``n`` images in the order of the index.
 
     ``images`` is float32 ``(n, size, size, 3)`` in [0, 1]; ``labels`` int64 ``(n,)`` counts in the order of
     the study's classes; ``units`` int64 ``(n,)`` numbers the units 0, 1, ... and is equal for images of one
-    unit. ``skipped`` has one line for each image that was left out: its path and why.
+    unit, copies of one image among them. ``pictures`` tells what each image shows. ``skipped`` has one line
+    for each image that was left out: its path and why.
     """
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
     units: NDArray[np.int64]
+    pictures: tuple[Picture, ...]
     skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What decoding an index found: ``bad`` as in `LoadedImages.skipped`; a bad image's picture is None."""
+
+    bad: tuple[str, ...]
+    pictures: tuple[Picture | None, ...]
 
 
 def load_images(
@@ -72,50 +89,63 @@ def load_images(
     if unit is Unit.PATIENT:
         _check_sources(index)
     images = np.empty((len(index.entries), size, size, 3), dtype=np.float32)
-    good: list[int] = []
+    kept: list[Entry] = []
+    pictures: list[Picture] = []
     bad: list[str] = []
-    for position, outcome in enumerate(_decode_all(index, size)):
+    for done, (entry, outcome) in enumerate(_decode_all(index, size), start=1):
         if isinstance(outcome, ImageError):
             bad.append(outcome.message)
         else:
-            images[len(good)] = outcome
-            good.append(position)
+            images[len(kept)] = outcome.pixels
+            kept.append(entry)
+            pictures.append(Picture(outcome.content, entry.person))
         if on_progress is not None:
-            on_progress(position + 1)
-    if bad and (on_bad is OnBad.REFUSE or not good):
+            on_progress(done)
+    if bad and (on_bad is OnBad.REFUSE or not kept):
         raise ImageError(
             f"{len(bad)} of {len(index.entries)} images in {index.folder} cannot be used, first {bad[0]}",
             hint="`fedpriv data check` lists them; repair or remove them, or choose to skip bad images",
         )
-    kept = [index.entries[position] for position in good]
     number_of = {label: number for number, label in enumerate(index.classes)}
     return LoadedImages(
-        images=images[: len(good)],
+        images=images[: len(kept)],
         labels=np.array([number_of[entry.label] for entry in kept], dtype=np.int64),
-        units=_number_units(kept, unit),
+        units=number_units(pictures, unit),
+        pictures=tuple(pictures),
         skipped=tuple(bad),
     )
 
 
-def find_bad_images(index: Index, on_progress: Callable[[int], None] | None = None) -> tuple[str, ...]:
-    """Decode everything and keep nothing: one line for each image that cannot be used."""
+def inspect_images(index: Index, on_progress: Callable[[int], None] | None = None) -> Inspection:
+    """Decode everything and keep no pixels; ``on_progress`` gets the number done so far."""
     bad: list[str] = []
-    for position, outcome in enumerate(_decode_all(index, size=1)):
+    pictures: list[Picture | None] = []
+    for done, (entry, outcome) in enumerate(_decode_all(index, size=1), start=1):
         if isinstance(outcome, ImageError):
             bad.append(outcome.message)
+            pictures.append(None)
+        else:
+            pictures.append(Picture(outcome.content, entry.person))
         if on_progress is not None:
-            on_progress(position + 1)
-    return tuple(bad)
+            on_progress(done)
+    return Inspection(tuple(bad), tuple(pictures))
 
 
-def _decode_all(index: Index, size: int) -> Iterator[NDArray[np.float32] | ImageError]:
+def number_units(pictures: Sequence[Picture], unit: Unit) -> NDArray[np.int64]:
+    """The unit of each picture, int64 (n,), counted from 0: a copy of an image is no unit of its own."""
+    number_of: dict[object, int] = {}
+    keys = (picture.content if unit is Unit.IMAGE else picture.person for picture in pictures)
+    return np.array([number_of.setdefault(key, len(number_of)) for key in keys], dtype=np.int64)
+
+
+def _decode_all(index: Index, size: int) -> Iterator[tuple[Entry, Decoded | ImageError]]:
     """Outcomes in the order of the index; Pillow releases the interpreter lock, so threads help."""
 
-    def attempt(entry: Entry) -> NDArray[np.float32] | ImageError:
+    def attempt(entry: Entry) -> tuple[Entry, Decoded | ImageError]:
         try:
-            return decode(index.locate(entry), size)
+            return entry, read_image(index.locate(entry), size)
         except ImageError as error:
-            return ImageError(f"{entry.path.parent}/{error.message}")
+            return entry, ImageError(f"{entry.path.parent}/{error.message}")
 
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     with warnings.catch_warnings(), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
@@ -131,12 +161,3 @@ def _check_sources(index: Index) -> None:
                 f"{index.folder}: {entry.path} names no patient, and the study protects patients",
                 hint="fill the column patient_id of manifest.csv for every image",
             )
-
-
-def _number_units(entries: list[Entry], unit: Unit) -> NDArray[np.int64]:
-    if unit is Unit.IMAGE:
-        return np.arange(len(entries), dtype=np.int64)
-    # Two hospitals may both number their patients from 1: those are different people.
-    number_of: dict[tuple[str | None, str | None], int] = {}
-    numbers = [number_of.setdefault((entry.hospital, entry.source), len(number_of)) for entry in entries]
-    return np.array(numbers, dtype=np.int64)

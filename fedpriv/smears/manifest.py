@@ -53,6 +53,11 @@ class Entry:
         """Whom the image shows: the patient, or the slide that stands in where no patient is recorded."""
         return self.patient or self.slide
 
+    @property
+    def person(self) -> tuple[str, str] | None:
+        """The source within its hospital, or None: two hospitals may both number their patients from 1."""
+        return None if self.source is None else (self.hospital or "", self.source)
+
 
 def read_manifest(folder: Path, classes: Sequence[str]) -> list[Entry]:
     """The rows of ``folder / "manifest.csv"``, in their order.

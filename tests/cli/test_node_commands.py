@@ -1,13 +1,17 @@
+import shutil
+
 import pytest
+from support.charges import charge, pictures
 from support.studies import FULL_BATCH, small_study
 
-from fedpriv.node.budget import reserve
+from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.node.events import Close, Refuse
 from fedpriv.node.home import open_home
 from fedpriv.secagg.refusal import RefusalCode
 from fedpriv.study import dump_study
 
 RUN = b"r" * 16
+IMAGES = pictures(1, 2, 3, person=("A", "ada")) + pictures(4)
 
 
 @pytest.fixture
@@ -122,6 +126,7 @@ def test_status_of_a_new_home_and_of_one_with_a_history(fedpriv, home, study):
         journal.append(Refuse(RUN, 2, 0, RefusalCode.POLICY, "policy noise allows distributed"))
     text = fedpriv("node", "status", "--home", "home").out
     assert f"approved  small  {study.digest.hex()[:16]}" in text
+    assert "dataset   smears, never charged" in text
     assert "journal   3 rows, all verify; 1 rounds closed, 1 refusals" in text
     assert "refused   policy noise allows distributed" in text
     shown = fedpriv("node", "status", "--home", "home", "--json").json
@@ -138,7 +143,7 @@ def test_the_budget_shows_what_was_spent_and_what_is_left(fedpriv, home, study):
     fedpriv("node", "approve", "study.toml", "--home", "home")
     with home.open_journal() as journal:
         for number in (1, 2, 3):
-            reserve(journal, "smears", study, home.config.policy, run=RUN, round_number=number)
+            charge(home, journal, study, number, IMAGES)
     text = fedpriv("node", "budget", "--home", "home").out
     shown = fedpriv("node", "budget", "--home", "home", "--json").json
     assert f"epsilon {shown['epsilon']:.4g} of 8" in text
@@ -147,6 +152,57 @@ def test_the_budget_shows_what_was_spent_and_what_is_left(fedpriv, home, study):
     (line,) = shown["studies"]
     assert (line["rounds_charged"], line["rounds_approved"]) == (3, 4)
     assert line["rounds_that_fit"] >= 1
+    assert "bound to 4 images; those that are added share this budget" in text
+    assert "smears, charged for 4 images" in fedpriv("node", "status", "--home", "home").out
+    assert shown["images_bound"] == 4
+
+
+def test_the_budget_has_its_course_and_its_curve(fedpriv, home, study):
+    fedpriv("node", "approve", "study.toml", "--home", "home")
+    assert fedpriv("node", "budget", "--home", "home", "--json").json["course"] == []
+    with home.open_journal() as journal:
+        for number in (1, 2, 3):
+            charge(home, journal, study, number, IMAGES)
+    shown = fedpriv("node", "budget", "--home", "home", "--json").json
+    assert [point["rounds"] for point in shown["course"]] == [1, 2, 3]
+    assert shown["course"][-1]["epsilon"] == shown["epsilon"]
+    assert (shown["curve"][0][0], len(shown["curve"])) == (0, 101)
+    text = fedpriv("node", "budget", "--home", "home").out.splitlines()
+    start = text.index("epsilon over charged rounds (of 8):")
+    bars = [line.count("#") for line in text[start + 1 : start + 4]]
+    assert bars == sorted(bars)
+    assert bars[-1] == round(40 * shown["epsilon"] / 8)
+
+
+def test_the_patient_with_most_images_is_told_at_home_and_nowhere_else(fedpriv, home, study):
+    fedpriv("node", "approve", "study.toml", "--home", "home")
+    with home.open_journal() as journal:
+        charge(home, journal, study, 1, IMAGES)
+    shown = fedpriv("node", "budget", "--home", "home", "--json").json
+    expected = composed_epsilon([study.cost_of(1)], 1e-5, group_size=3).pld
+    assert shown["patient_with_most_images"] == {"images": 3, "epsilon": expected}
+    text = fedpriv("node", "budget", "--home", "home").out
+    assert f"for the patient with most images here, all 3 of them together: epsilon {expected:.4g}" in text
+    assert b"patient_with" not in (home.folder / "journal.sqlite").read_bytes()
+
+
+def test_how_many_rounds_of_a_study_would_fit_before_it_is_approved(fedpriv, home):
+    (line,) = fedpriv("node", "budget", "--home", "home", "--study", "study.toml", "--json").json["studies"]
+    assert (line["rounds_charged"], line["rounds_approved"], line["rounds_that_fit"]) == (0, 0, 4)
+    fedpriv("node", "approve", "study.toml", "--home", "home")
+    shown = fedpriv("node", "budget", "--home", "home", "--study", "study.toml", "--json").json["studies"]
+    assert len(shown) == 1
+
+
+def test_a_register_that_was_lost_is_one_line(fedpriv, home, study):
+    fedpriv("node", "approve", "study.toml", "--home", "home")
+    with home.open_journal() as journal:
+        charge(home, journal, study, 1, IMAGES)
+    shutil.rmtree(home.folder / "register")
+    outcome = fedpriv("node", "budget", "--home", "home")
+    assert outcome.code == 2
+    assert "it says which images were charged" in outcome.err
+    assert "newest backup" in outcome.err
 
 
 def test_a_budget_without_bound_can_be_shown(fedpriv, home):

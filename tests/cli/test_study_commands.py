@@ -63,6 +63,9 @@ def test_planning_writes_the_noise_and_says_what_it_means(fedpriv, study_file):
         in outcome.out
     )
     assert "(guessing: 1 %)" in outcome.out
+    assert "for a patient with 10 images, all together: epsilon" in outcome.out
+    assert "epsilon over rounds (of 8):" in outcome.out
+    assert f"     4  [{'#' * 40}]" in outcome.out
     assert study_file.read_text().startswith("# a comment that must survive planning")
 
 
@@ -74,6 +77,8 @@ def test_a_dry_run_writes_nothing_and_json_agrees_with_the_written_study(fedpriv
     assert dry.json["noise_multiplier"] == study.noise_multiplier
     assert dry.json["study_digest"] == study.digest.hex()
     assert 7.9 < dry.json["epsilon"] <= 8 < dry.json["epsilon_rdp"]
+    assert dry.json["course"][-1] == {"rounds": 4, "epsilon": dry.json["epsilon"]}
+    assert len(dry.json["curve"]) == 101
 
 
 def test_showing_a_study(fedpriv, study_file):

@@ -12,7 +12,7 @@ import numpy as np
 
 from fedpriv.node.flower import serve
 from fedpriv.node.home import open_home
-from fedpriv.node.hospital import Hospital
+from fedpriv.node.hospital import Hospital, Prepared
 from fedpriv.node.training import FixedPoint
 
 
@@ -31,7 +31,11 @@ def main(folder, update_path):
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     update = np.load(update_path)
     with home.open_journal() as journal:
-        hospital = Hospital(home, journal, lambda study: FixedPoint(PlantedTrainer(update), study))
+        hospital = Hospital(
+            home,
+            journal,
+            lambda study: Prepared(FixedPoint(PlantedTrainer(update), study), bytes(32)),
+        )
         serve(
             address=home.config.coordinator,
             root_certificate=home.roster().coordinator.ca_certificate.encode(),

@@ -20,7 +20,7 @@ from fedpriv.model.network import build_model, split_front
 from fedpriv.model.weights import from_vector
 from fedpriv.node.distributed_trainer import DistributedTrainer
 from fedpriv.node.events import Reserve
-from fedpriv.node.hospital import Hospital
+from fedpriv.node.hospital import Hospital, Prepared
 from fedpriv.node.trainer import front_maps
 from fedpriv.secagg.messages import Stage
 from fedpriv.secagg.ring import from_signed
@@ -74,7 +74,8 @@ def with_real_trainers(folder, study, data):
     for name, member in federation.members.items():
         loaded = data[name]
         trainer = DistributedTrainer(study, loaded.images, loaded.labels, loaded.units)
-        member.node = Hospital(member.home, member.journal, lambda _, trainer=trainer: trainer)
+        prepared = Prepared(trainer, bytes(32))
+        member.node = Hospital(member.home, member.journal, lambda _, prepared=prepared: prepared)
     federation.run = new_run(federation.runs, study, first_vector(study))
     return federation
 
@@ -153,7 +154,8 @@ def planted(tmp_path):
         term[:2] = half, -half  # all five at an end of the range at once
         trainer = PlantedTerms(term, study.secure_aggregation.bits)
         member.trainer = trainer
-        member.node = Hospital(member.home, member.journal, lambda _, trainer=trainer: trainer)
+        prepared = Prepared(trainer, bytes(32))
+        member.node = Hospital(member.home, member.journal, lambda _, prepared=prepared: prepared)
     yield federation
     federation.close()
 

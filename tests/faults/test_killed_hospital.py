@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from support.memory import PARAMETERS, MemoryFederation, PlantedTrainer
+from support.memory import PARAMETERS, MemoryFederation, PlantedTrainer, prepare_with
 from support.studies import FULL_BATCH, small_study
 
 from fedpriv.identity.keys import load
@@ -31,7 +31,6 @@ from fedpriv.node.events import Release, Reserve, Sign
 from fedpriv.node.home import open_home
 from fedpriv.node.hospital import Hospital
 from fedpriv.node.journal import read_journal
-from fedpriv.node.training import FixedPoint
 from fedpriv.secagg.coordinator import CoordinatorRound
 from fedpriv.secagg.hospital import HospitalRound
 from fedpriv.secagg.messages import Envelope, Stage, refusal_in
@@ -98,7 +97,7 @@ def homes(world, tmp_path):
 def node(home_folder, opened):
     home = open_home(home_folder)
     trainer = PlantedTrainer(np.linspace(-1, 1, PARAMETERS))
-    return Hospital(home, opened, lambda study: FixedPoint(trainer, study))
+    return Hospital(home, opened, prepare_with(trainer))
 
 
 def live(world, home_folder, notes, numbers):

@@ -20,6 +20,7 @@ from fedpriv.secagg.refusal import RefusalCode
 from fedpriv.study import parse_study
 
 RUN, OTHER_RUN = b"r" * 16, b"s" * 16
+REGISTER = b"i" * 32
 
 
 def approve(journal, study):
@@ -28,7 +29,7 @@ def approve(journal, study):
 
 def charge(journal, study, policy, *, rounds=1, run=RUN, dataset="smears"):
     for number in range(1, rounds + 1):
-        reserve(journal, dataset, study, policy, run=run, round_number=number)
+        reserve(journal, dataset, study, policy, run=run, round_number=number, register=REGISTER)
 
 
 def declined(code, call):
@@ -48,7 +49,7 @@ def test_a_charge_says_what_the_round_costs(journal, study, policy):
     approve(journal, study)
     charge(journal, study, policy)
     assert charges_of(journal.rows, "smears") == [
-        Reserve(RUN, 1, study.digest, "smears", "image", PrivacyEvent(2.0, 1.0, 2))
+        Reserve(RUN, 1, study.digest, "smears", "image", PrivacyEvent(2.0, 1.0, 2), REGISTER)
     ]
 
 
@@ -135,7 +136,7 @@ def test_a_crash_never_refunds(tmp_path, study, policy):
 def test_a_retry_is_charged_again(journal, study, policy):
     approve(journal, study)
     for _ in range(2):
-        reserve(journal, "smears", study, policy, run=RUN, round_number=1)
+        reserve(journal, "smears", study, policy, run=RUN, round_number=1, register=REGISTER)
     assert budget_of(journal.rows, "smears", policy).rounds == 2
 
 

@@ -11,15 +11,16 @@ import threading
 from typing import NamedTuple
 
 import pytest
+from support.charges import charge, pictures
 from support.studies import ENOUGH_NOISE, study_text
 
 from fedpriv.cli.main import exit_code_of
-from fedpriv.dp.accounting import PrivacyEvent
+from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
 from fedpriv.identity import keys, tls
 from fedpriv.identity.enrolment import collect, new_request
 from fedpriv.identity.roster import Operator, dump_roster
 from fedpriv.node import doctor, doctor_link
-from fedpriv.node.budget import reserve, rounds_that_fit
+from fedpriv.node.budget import rounds_that_fit
 from fedpriv.node.diagnosis import Health
 from fedpriv.node.doctor import examine
 from fedpriv.node.events import Reserve
@@ -27,6 +28,8 @@ from fedpriv.node.home import Config, Dataset, init_home, open_home
 from fedpriv.node.journal import DATABASE_FILE, HEAD_FILE
 from fedpriv.node.policy import Policy
 from fedpriv.smears.generate import generate
+from fedpriv.smears.index import index_images
+from fedpriv.smears.load import inspect_images
 from fedpriv.smears.manifest import MANIFEST_NAME
 from fedpriv.study import dump_study, parse_study
 
@@ -139,7 +142,7 @@ def test_a_home_in_order_is_all_ok(home):
     assert [diagnosis for diagnosis in found if diagnosis.health is not Health.OK] == []
     assert [diagnosis.subject for diagnosis in found] == [
         *("versions", "node.toml", "disk", "keys", "roster", "authority", "coordinator", "journal", "clock"),
-        *("budget", "study small", "images", "units", "image files"),
+        *("budget", "study small", "images", "units", "dataset", "patients", "image files"),
     ]
 
 
@@ -233,7 +236,7 @@ def test_a_deleted_last_row_names_it(home):
 def test_a_clock_that_went_back(home, monkeypatch):
     with home.open_journal() as journal, monkeypatch.context() as patch:
         patch.setattr("fedpriv.node.journal.time.time", lambda: 4e9)
-        reserve(journal, "smears", study(), home.config.policy, run=bytes(16), round_number=1)
+        charge(home, journal, study(), 1, pictures(1))
     fails(home, "clock", "the journal has a row of 2096-10-02", "set the clock")
 
 
@@ -260,7 +263,7 @@ def spend_all_but(home, rounds):
             if fit <= rounds:
                 break
             journal.append(
-                Reserve(bytes(16), number, bytes(32), "smears", "image", PrivacyEvent(2.0, 1.0, 3))
+                Reserve(bytes(16), number, bytes(32), "smears", "image", PrivacyEvent(2.0, 1.0, 3), bytes(32))
             )
     assert fit == rounds
 
@@ -278,7 +281,7 @@ def test_a_budget_that_does_not_pay_for_the_study(home, rounds, health):
 def test_a_study_that_is_over_is_no_fault(home):
     with home.open_journal() as journal:
         for number in range(1, 5):
-            reserve(journal, "smears", study(), home.config.policy, run=bytes(16), round_number=number)
+            charge(home, journal, study(), number, pictures(1))
     assert diagnoses(home)["study small"].found == "4 rounds charged, 0 approved rounds left: it is over"
 
 
@@ -296,6 +299,60 @@ def test_nothing_approved_is_a_warning(home):
 def test_images_that_are_gone(home):
     configure(home, home.config.dataset.images, "/nowhere")
     assert diagnoses(home)["images"].health is Health.FAIL
+
+
+def test_images_that_were_charged_under_another_name(home):
+    with home.open_journal() as journal:
+        charge(home, journal, study(), 1, inspect_images(home_index(home)).pictures)
+    assert diagnoses(home)["dataset"].found == "smears, charged for 16 images"
+    configure(home, 'name = "smears"', 'name = "new"')
+    fails(
+        home, "dataset", "the budget of smears was charged for images that are in new now", 'name = "smears"'
+    )
+
+
+def test_images_that_were_added_share_the_budget(home):
+    assert diagnoses(home)["dataset"].found == "smears, never charged: the first round binds 16 images"
+    with home.open_journal() as journal:
+        charge(home, journal, study(), 1, inspect_images(home_index(home)).pictures[:10])
+    found = diagnoses(home)["dataset"]
+    assert found.health is Health.OK
+    assert found.found == "smears, charged for 10 images; 6 are new here and share its budget"
+
+
+def test_a_register_that_was_lost(home):
+    with home.open_journal() as journal:
+        charge(home, journal, study(), 1, pictures(1))
+    shutil.rmtree(home.folder / "register")
+    fails(home, "dataset", "it says which images were charged", "newest backup")
+
+
+def home_index(home):
+    dataset = home.config.dataset
+    return index_images(home.images_path, study().study.classes).select(hospital=dataset.hospital)
+
+
+def test_what_a_study_of_images_means_for_the_patient_with_most(home):
+    epsilon = composed_epsilon([study().cost_of(4)], 1e-5, group_size=2).pld
+    assert diagnoses(home)["patients"].found == (
+        f"8; for the one with most images, all 2 of them together, small costs epsilon {epsilon:.4g} "
+        "(not to be passed on)"
+    )
+    approve(home, study(('unit = "image"', PATIENTS), ("A = 16", "A = 8")))
+    assert "patients" not in diagnoses(home)
+
+
+def test_a_copy_of_an_image_is_no_unit(home, smears, tmp_path):
+    copy = own_images(home, smears, tmp_path)
+    manifest = copy / MANIFEST_NAME
+    header, *rows = manifest.read_text().splitlines()
+    first = rows[0].split(",")
+    again = first[0].replace(".png", "-again.png")
+    shutil.copy(copy / first[0], copy / again)
+    manifest.write_text("\n".join([header, *rows, ",".join([again, *first[1:]])]) + "\n")
+    found = diagnoses(home)
+    assert found["images"].found.startswith("17 in ")
+    assert found["units"].found == "16 images found, 16 declared in small"
 
 
 @pytest.mark.parametrize(("on_bad", "health"), [("refuse", Health.FAIL), ("skip", Health.WARN)])
@@ -423,13 +480,13 @@ def fedpriv(capsys):
 def test_the_command_says_what_to_do_and_exits_with_1_if_something_fails(home, fedpriv):
     code, captured = fedpriv("node", "doctor", "--home", home.folder)
     assert code == 0
-    assert captured.out.count("\nok ") == 13
+    assert captured.out.count("\nok ") == 15
     home.roster_path.unlink()
     code, captured = fedpriv("node", "doctor", "--home", home.folder)
     assert code == 1
     assert "fail  roster" in captured.out
     assert "-> ask the operator for it" in captured.out
-    assert "error: 1 of 12 checks fail: roster" in captured.err
+    assert "error: 1 of 14 checks fail: roster" in captured.err
 
 
 def test_as_json_every_line_has_its_health(home, fedpriv):

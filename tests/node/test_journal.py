@@ -27,7 +27,7 @@ ME = new_identity("A")
 KEY = ME.signing_public_key
 EVENTS = [
     Approve("demo", b"d" * 32),
-    Reserve(RUN, 1, b"d" * 32, "smears", "image", PrivacyEvent(1.5, 0.25, 10)),
+    Reserve(RUN, 1, b"d" * 32, "smears", "image", PrivacyEvent(1.5, 0.25, 10), b"i" * 32),
     Release(RUN, 1, b"v" * 32),
     Refuse(RUN, 1, 2, RefusalCode.BUSY, 'a "reason"\n'),
     Sign(RUN, 1, 0, b"a" * 32),
@@ -431,7 +431,7 @@ def test_a_crash_between_row_and_head_file_is_mended(tmp_path, monkeypatch):
         assert (tmp_path / HEAD_FILE).read_text() == f"4 {journal.head.hex()}\n"
 
 
-@pytest.mark.parametrize("step", ["_write_head", "_sync_folder"])
+@pytest.mark.parametrize("step", ["_write_head", "sync_folder"])
 def test_a_crash_while_a_journal_begins_is_mended(tmp_path, monkeypatch, step):
     class Crash(BaseException):
         pass
@@ -459,7 +459,9 @@ home, run = Path(sys.argv[1]), bytes.fromhex(sys.argv[2])
 with Journal(home, load(home / "identity")) as journal:
     number = 1
     while True:
-        journal.append(Reserve(run, number, bytes(32), "smears", "image", PrivacyEvent(1.0, 0.5, 1)))
+        journal.append(
+            Reserve(run, number, bytes(32), "smears", "image", PrivacyEvent(1.0, 0.5, 1), bytes(32))
+        )
         print("reserved", number, flush=True)
         journal.append(Release(run, number, bytes(32)))
         print("released", number, flush=True)

@@ -1,4 +1,5 @@
 import pytest
+from PIL import Image
 
 from fedpriv.smears.check import Count, check_images
 from fedpriv.smears.index import index_images
@@ -57,6 +58,13 @@ def test_equal_files_on_both_sides_are_named(check, class_folders):
     assert check(rows.format("test")).duplicates == (("X/a.png", "Y/c.bmp"),)
     assert check(rows.format("train")).clean
     assert check(rows.format("")).clean
+
+
+def test_a_copy_in_another_format_is_a_copy(check, class_folders):
+    with Image.open(class_folders / "X" / "a.png") as image:
+        image.save(class_folders / "Y" / "c.bmp")
+    rows = "X/a.png,X,train\nX/b.jpg,X,train\nY/c.bmp,Y,test\n"
+    assert check(f"file,label,split\n{rows}").duplicates == (("X/a.png", "Y/c.bmp"),)
 
 
 @pytest.mark.parametrize(("column", "finding"), [("group", "groups"), ("patient_id", "patients")])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fedpriv.errors import ImageError
 from fedpriv.smears import decode as decoding
-from fedpriv.smears.decode import SCALE_BAR_FRACTION, SMALLEST_SIDE_PX, decode, decode_stream
+from fedpriv.smears.decode import SCALE_BAR_FRACTION, SMALLEST_SIDE_PX, decode, decode_stream, read_image
 
 BAR_PX = 40
 
@@ -211,3 +211,32 @@ def test_real_scale_bars_lie_under_the_cover(real_smears):
     border = np.concatenate([edges[-60:-BAR_PX, -60:].ravel(), edges[-60:, -60:-BAR_PX].ravel()])
     assert corner > 3 * border.mean()
     assert border.max() < 0.1
+
+
+def content_of(data, tmp_path):
+    path = tmp_path / "image"
+    path.write_bytes(data)
+    return read_image(path, 16).content
+
+
+def test_content_is_what_is_seen_and_not_the_file(tmp_path):
+    """Lossless formats, metadata, size asked for and EXIF orientation make no difference; a pixel does."""
+    seen = Image.fromarray(np.random.default_rng(4).integers(0, 256, (70, 80, 3), dtype=np.uint8))
+    content = content_of(encode(seen), tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    assert content_of(encode(seen, "BMP"), tmp_path) == content
+    assert content_of(encode(seen, "TIFF"), tmp_path) == content
+    assert content_of(encode(seen.rotate(180), exif=exif), tmp_path) == content
+    assert read_image(tmp_path / "image", 64).content == content
+    assert content_of(encode(seen.rotate(180)), tmp_path) != content
+    lossy = content_of(encode(seen, "JPEG"), tmp_path)  # the limit that the register states
+    assert lossy != content
+    changed = seen.copy()
+    changed.putpixel((79, 69), (1, 2, 3))  # in the corner that is covered before training
+    assert content_of(encode(changed), tmp_path) != content
+
+
+def test_content_tells_shapes_apart(tmp_path):
+    contents = {content_of(encode(solid(width=w, height=h)), tmp_path) for w, h in ((64, 96), (96, 64))}
+    assert len(contents) == 2

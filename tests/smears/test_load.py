@@ -2,11 +2,12 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fedpriv.errors import ImageError
 from fedpriv.smears.decode import decode
 from fedpriv.smears.index import index_images
-from fedpriv.smears.load import OnBad, Unit, find_bad_images, load_images
+from fedpriv.smears.load import OnBad, Unit, inspect_images, load_images
 from fedpriv.smears.manifest import Split
 
 CLASSES = ("X", "Y")
@@ -64,14 +65,27 @@ def test_a_file_that_vanished_since_the_index_is_a_bad_image(one_bad):
     assert loaded.skipped[0] == "X/a.png: cannot be read (No such file or directory)"
 
 
-def test_finding_bad_images_names_the_same(one_bad):
-    assert find_bad_images(one_bad) == ("X/b.jpg: not a JPEG, PNG, TIFF or BMP image",)
+def test_an_inspection_says_the_same_of_every_image_and_keeps_no_pixels(one_bad):
+    inspection = inspect_images(one_bad)
+    assert inspection.bad == ("X/b.jpg: not a JPEG, PNG, TIFF or BMP image",)
+    assert inspection.pictures[1] is None
+    loaded = load_images(one_bad, 16, on_bad=OnBad.SKIP)
+    assert loaded.pictures == tuple(picture for picture in inspection.pictures if picture is not None)
+
+
+def test_a_copy_of_an_image_is_no_unit_of_its_own(class_folders):
+    """Neither under another name nor in another format; its patient is another matter."""
+    with Image.open(class_folders / "X" / "a.png") as image:
+        image.save(class_folders / "Y" / "e.tiff")
+    loaded = load_images(index_images(class_folders, CLASSES), 16)
+    np.testing.assert_array_equal(loaded.units, [0, 1, 2, 3, 0])
+    assert loaded.pictures[0] == loaded.pictures[4]
 
 
 def test_progress_counts_every_image_once(one_bad):
     seen = []
     load_images(one_bad, 16, on_bad=OnBad.SKIP, on_progress=seen.append)
-    find_bad_images(one_bad, seen.append)
+    inspect_images(one_bad, seen.append)
     assert seen == [1, 2, 3, 4, 1, 2, 3, 4]
 
 

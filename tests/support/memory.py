@@ -14,7 +14,7 @@ from fedpriv.identity.keys import new_identity
 from fedpriv.identity.roster import Operator, dump_roster
 from fedpriv.identity.tls import new_authority
 from fedpriv.node.home import Config, Dataset, init_home
-from fedpriv.node.hospital import Hospital
+from fedpriv.node.hospital import Hospital, Prepared
 from fedpriv.node.policy import Policy
 from fedpriv.node.training import FixedPoint
 from fedpriv.study import dump_study
@@ -34,6 +34,11 @@ class PlantedTrainer:
     def train(self, vector):
         self.trained += 1
         return self.update
+
+
+def prepare_with(trainer):
+    """Prepares every study alike: ``trainer`` gives its update, and no image stands in the register."""
+    return lambda study: Prepared(FixedPoint(trainer, study), bytes(32))
 
 
 @dataclass
@@ -118,9 +123,7 @@ class MemoryFederation:
         home.approve(journal, study_path)
         update = np.random.default_rng(number).uniform(-1, 1, PARAMETERS)
         trainer = PlantedTrainer(update)
-        return Member(
-            home, journal, trainer, Hospital(home, journal, lambda study: FixedPoint(trainer, study))
-        )
+        return Member(home, journal, trainer, Hospital(home, journal, prepare_with(trainer)))
 
     def coordinator(self, run=None):
         return Coordinator(
