@@ -132,8 +132,9 @@ def test_equals_the_naive_loop_for_every_allowed_layer(name, units):
     assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
-def test_equals_the_naive_loop_for_patients_of_several_images():
-    model = small_cnn()
+@pytest.mark.parametrize("name", MODELS)
+def test_equals_the_naive_loop_for_patients_of_several_images(name):
+    model = MODELS[name]()
     images, labels = batch(6, records=4)
     present = np.ones((6, 4), np.float32)
     present[1, 2:] = present[2, 1:] = present[5] = 0  # two, one and no record
