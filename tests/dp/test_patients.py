@@ -1,4 +1,4 @@
-"""A patient as the unit, through sampler and step, on networks of different layers and uneven numbers of images."""
+"""A patient as the unit, through sampler and step, on different networks and uneven numbers of images."""
 
 import numpy as np
 import pytest
