@@ -25,7 +25,7 @@ from support.studies import DISTRIBUTED, FULL_BATCH, small_study
 
 from fedpriv.coordinator.bundle import write_bundle
 from fedpriv.node.export import export_for
-from fedpriv.node.hospital import Hospital
+from fedpriv.node.hospital import Hospital, Prepared
 
 START_LIMIT_S = 1.0
 VERIFY_LIMIT_S = 30.0
@@ -55,7 +55,8 @@ def bundle_of(folder: Path, rounds: int, hospitals: int) -> Path:
     )
     federation = MemoryFederation(folder, study)
     for member in federation.members.values():
-        member.node = Hospital(member.home, member.journal, lambda _study: PlantedSum())
+        prepared = Prepared(PlantedSum(), register=bytes(32))
+        member.node = Hospital(member.home, member.journal, lambda _study, prepared=prepared: prepared)
     coordinator = federation.coordinator()
     for number in range(1, rounds + 1):
         if coordinator.run_round(number, rounds).outcome != "complete":

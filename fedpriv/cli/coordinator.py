@@ -85,9 +85,9 @@ def bundle(
     ] = None,
     home: Home = Path(),
 ) -> None:
-    """Write the bundle of a run, all that an auditor needs, with the journals that hospitals sent.
+    """Write the bundle of a run, for its auditors.
 
-    `fedpriv round` writes one without journals; this replaces it.
+    `fedpriv round` writes one without journals. This replaces it by one with those that hospitals sent.
     """
     from fedpriv.coordinator import service
     from fedpriv.coordinator.bundle import write_bundle

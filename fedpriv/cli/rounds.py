@@ -32,6 +32,7 @@ def run_rounds(
     from fedpriv.coordinator import service
     from fedpriv.coordinator.home import open_home
     from fedpriv.coordinator.rounds import claim_of
+    from fedpriv.coordinator.run_folder import BUNDLE_FILE
 
     coordinator = open_home(home)
     run = service.choose_run(coordinator, study_path=study, name=resume)
@@ -44,5 +45,8 @@ def run_rounds(
         typer.echo(f"{complete} of {len(ended)} rounds complete; run {run.folder}")
         for line in claim_lines(claim_of(run)):
             typer.echo(line)
+        typer.echo(
+            f"for auditors: {run.folder / BUNDLE_FILE}; `fedpriv coordinator bundle` adds journals to it"
+        )
     if any(line.outcome != "complete" for line in ended):
         raise typer.Exit(1)

@@ -14,7 +14,7 @@ from fedpriv.coordinator.bundle import CARD, CONTENTS, ROUNDS, STUDY, VECTOR, Co
 from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.model.folder import Card, card_for, load_model, save_model
 from fedpriv.node.export import export_for
-from fedpriv.node.hospital import Hospital
+from fedpriv.node.hospital import Hospital, Prepared
 from fedpriv.study import dump_study
 
 
@@ -122,7 +122,7 @@ def test_another_model_than_the_published_average_is_found(tmp_path):
 def test_with_shared_noise_epsilon_is_given_for_every_coalition(tmp_path):
     federation = MemoryFederation(tmp_path, small_study(FULL_BATCH, *DISTRIBUTED))
     for member in federation.members.values():
-        member.node = Hospital(member.home, member.journal, lambda study: PlantedSum())
+        member.node = Hospital(member.home, member.journal, lambda study: Prepared(PlantedSum(), bytes(32)))
     federation.rounds(2)
     federation.close()
     _, verdict = read(federation)

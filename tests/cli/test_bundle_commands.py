@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from support.memory import PARAMETERS, Member, MemoryLink, PlantedTrainer
+from support.memory import PARAMETERS, Member, MemoryLink, PlantedTrainer, prepare_with
 from support.studies import FULL_BATCH, small_study
 
 from fedpriv.cli.local_federation import found
@@ -16,12 +16,11 @@ from fedpriv.coordinator.rounds import Coordinator
 from fedpriv.coordinator.run_folder import new_run, open_run
 from fedpriv.node.home import Dataset
 from fedpriv.node.hospital import Hospital
-from fedpriv.node.training import FixedPoint
 
 
 def member_of(home):
     journal, trainer = home.open_journal(), PlantedTrainer(np.ones(PARAMETERS))
-    return Member(home, journal, trainer, Hospital(home, journal, lambda study: FixedPoint(trainer, study)))
+    return Member(home, journal, trainer, Hospital(home, journal, prepare_with(trainer)))
 
 
 @pytest.fixture(scope="module")
