@@ -54,7 +54,7 @@ class Records:
     labels: NDArray[np.int64]
     units: NDArray[np.int64]
 
-    def __getitem__(self, kept: slice) -> Records:
+    def __getitem__(self, kept: slice | list[int]) -> Records:
         return Records(self.images[kept], self.labels[kept], self.units[kept])
 
     def repeated(self, units: int) -> Records:

@@ -20,10 +20,25 @@ from fedpriv.audit.finding import Finding
 from fedpriv.audit.noise_checks import NoiseChecks
 from fedpriv.audit.record_checks import RecordChecks
 from fedpriv.audit.surroundings_checks import SurroundingsChecks
-from fedpriv.study import Images, Model, Noise, Privacy, SecureAggregation, Study, Title, Training
+from fedpriv.study import (
+    Images,
+    Model,
+    Noise,
+    Privacy,
+    SecureAggregation,
+    Study,
+    Title,
+    Training,
+    Unit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_NOISES: tuple[Noise, ...] = ("local", "distributed")
+_UNITS: tuple[Unit, ...] = ("image", "patient")
+_IMAGES_PER_PATIENT = 3
 
 
 class CheckName(StrEnum):
@@ -49,6 +64,7 @@ class Check:
 
     name: CheckName
     noise: Noise
+    unit: Unit
     measure: Callable[[], Finding]
 
     def run(self) -> Finding:
@@ -63,13 +79,13 @@ class Check:
 def checks(study: Study) -> list[Check]:
     """Every check of the mechanism of ``study``; StudyError if it adds no noise or none was planned."""
     bench = Bench(study)
-    noise, record, around = NoiseChecks(bench), RecordChecks(bench), SurroundingsChecks(bench)
+    of_noise, record, around = NoiseChecks(bench), RecordChecks(bench), SurroundingsChecks(bench)
     measures: dict[CheckName, Callable[[], Finding]] = {
-        CheckName.VARIANCE: noise.variance,
-        CheckName.NORMALITY: noise.normality,
-        CheckName.STEPS: noise.steps,
-        CheckName.HOSPITALS: noise.hospitals,
-        CheckName.EMPTY_BATCH: noise.empty_batch,
+        CheckName.VARIANCE: of_noise.variance,
+        CheckName.NORMALITY: of_noise.normality,
+        CheckName.STEPS: of_noise.steps,
+        CheckName.HOSPITALS: of_noise.hospitals,
+        CheckName.EMPTY_BATCH: of_noise.empty_batch,
         CheckName.SENSITIVITY: record.sensitivity,
         CheckName.CANARY: record.canary,
         CheckName.DIVISOR: record.divisor,
@@ -78,23 +94,28 @@ def checks(study: Study) -> list[Check]:
         CheckName.NEIGHBOURS: around.neighbours,
         CheckName.LAYERS: around.layers,
     }
-    return [Check(name, study.privacy.noise, measure) for name, measure in measures.items()]
+    return [
+        Check(name, study.privacy.noise, study.privacy.unit, measure) for name, measure in measures.items()
+    ]
 
 
-def installed_mechanisms() -> tuple[Study, Study]:
-    """A small study of each kind of noise, for an auditor who names none."""
-    return _small_study("local"), _small_study("distributed")
+def installed_mechanisms() -> tuple[Study, ...]:
+    """A small study of each kind of noise and unit, for an auditor who names none."""
+    return tuple(_small_study(noise, unit) for unit in _UNITS for noise in _NOISES)
 
 
-def _small_study(noise: Noise) -> Study:
+def _small_study(noise: Noise, unit: Unit) -> Study:
     distributed = noise == "distributed"
     return Study(
-        study=Title(name=f"conformance of {noise} noise", classes=("Benign", "Early", "Pre", "Pro")),
+        study=Title(
+            name=f"conformance of {noise} noise per {unit}", classes=("Benign", "Early", "Pre", "Pro")
+        ),
         hospitals=dict.fromkeys(("A", "B", "C"), 32),
         images=Images(size=16),
         model=Model(name="smear-cnn"),
         privacy=Privacy(
-            unit="image",
+            unit=unit,
+            images_per_patient=_IMAGES_PER_PATIENT if unit == "patient" else None,
             noise=noise,
             epsilon=8.0,
             delta=1e-5,

@@ -41,8 +41,7 @@ class RecordChecks:
 
     def sensitivity(self) -> Finding:
         """Removing one unit moves the sum by at most one clip norm, however long its gradient is."""
-        per_unit = min(self._bench.study.privacy.images_per_patient or 1, _MOST_PER_UNIT)
-        unit = self._bench.records(per_unit)
+        unit = self._bench.records(self._per_unit)
         clip_norm = float(np.linalg.norm(self._bench.gradients(unit).mean(axis=0))) / _STEEP
         whole, rest = (
             self._bench.quiet(unit.repeated(units), l2_clip_norm=clip_norm, declared=_UNITS).releases(1)[0]
@@ -57,8 +56,8 @@ class RecordChecks:
         )
 
     def canary(self) -> Finding:
-        """Each of many equal records whose gradient is exactly one clip norm long weighs exactly that."""
-        crowd = self._bench.records(1).repeated(_CANARIES)
+        """Each of many equal units whose gradient is exactly one clip norm long weighs exactly that."""
+        crowd = self._bench.records(1)[[0] * self._per_unit].repeated(_CANARIES)
         weight = self._weight(crowd, declared=_CANARIES) / _CANARIES
         return Finding(
             holds=abs(weight - 1) <= _TOLERANCE,
@@ -113,6 +112,10 @@ class RecordChecks:
             p_value=None,
             catches="a broken record that passes, or silences the batch",
         )
+
+    @property
+    def _per_unit(self) -> int:
+        return min(self._bench.study.privacy.images_per_patient or 1, _MOST_PER_UNIT)
 
     def _weight(self, records: Records, *, declared: int) -> float:
         """The release along the first record's gradient, where that is exactly one clip norm long."""

@@ -33,7 +33,7 @@ def conformance(
 ) -> None:
     """Measure whether training here is as private as claimed.
 
-    It runs the trainers of `fedpriv node start` on drawn images, in about half a minute. Exit code 1 if
+    It runs the trainers of `fedpriv node start` on drawn images, in about a minute. Exit code 1 if
     a check fails; a check that rests on chance fails wrongly less than once in a million runs.
     """
     from fedpriv.audit.conformance import checks, installed_mechanisms
@@ -54,6 +54,7 @@ def conformance(
                 "checks": [
                     {
                         "noise": check.noise,
+                        "unit": check.unit,
                         "check": check.name,
                         "holds": finding.holds,
                         "observed": finding.observed,
@@ -64,7 +65,7 @@ def conformance(
                 ],
             }
         )
-    failed = [f"{check.name} ({check.noise})" for check, finding in found if not finding.holds]
+    failed = [f"{check.name} ({check.noise}, {check.unit})" for check, finding in found if not finding.holds]
     if failed:
         raise Refused(
             f"{len(failed)} of {len(found)} checks fail: {', '.join(failed)}",
@@ -75,5 +76,5 @@ def conformance(
 def _line(check: Check, finding: Finding) -> str:
     mark = "ok" if finding.holds else "FAIL"
     chance = "" if finding.p_value is None else f"; p = {finding.p_value:.2g}"
-    subject = f"{check.noise} {check.name}"
-    return f"{mark:<5} {subject:<30} {finding.observed}{chance}; would catch {finding.catches}"
+    subject = f"{check.noise}, {check.unit}: {check.name}"
+    return f"{mark:<5} {subject:<40} {finding.observed}{chance}; would catch {finding.catches}"

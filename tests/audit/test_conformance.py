@@ -20,7 +20,7 @@ from fedpriv.model import allowlist
 from fedpriv.model.network import build_model
 from fedpriv.node import distributed_trainer, trainer
 
-LOCAL, DISTRIBUTED = installed_mechanisms()
+LOCAL, DISTRIBUTED, LOCAL_PATIENTS, DISTRIBUTED_PATIENTS = installed_mechanisms()
 
 
 OF_NOISE = frozenset(
@@ -49,19 +49,13 @@ def one_network():
         yield
 
 
-@pytest.mark.parametrize("study", [LOCAL, DISTRIBUTED], ids=["local", "distributed"])
+@pytest.mark.parametrize("study", installed_mechanisms(), ids=lambda study: study.study.name)
 def test_what_is_installed_conforms(study):
     for check in checks(study):
         finding = check.run()
         assert finding.holds, (check.name, finding)
         assert finding.observed
         assert finding.catches
-
-
-def test_a_patient_with_several_images_counts_as_one():
-    privacy = msgspec.structs.replace(LOCAL.privacy, unit="patient", images_per_patient=3)
-    patients = msgspec.structs.replace(LOCAL, privacy=privacy)
-    assert failed(patients, OF_RECORDS) == set()
 
 
 # Faults of the noise.
@@ -248,6 +242,26 @@ def a_share_that_is_drawn_once(patch):
 def test_faults_of_distributed_noise_are_found_in_the_share(fault, expected, monkeypatch):
     fault(monkeypatch)
     assert failed(DISTRIBUTED, family(expected)) == {expected}
+
+
+def images_as_units(patch):
+    for module in (trainer, distributed_trainer):
+        honest = module.PoissonSampler
+        patch.setattr(
+            module,
+            "PoissonSampler",
+            lambda units, honest=honest, **options: honest(np.arange(len(units)), **options),
+        )
+
+
+@pytest.mark.parametrize("study", [LOCAL_PATIENTS, DISTRIBUTED_PATIENTS], ids=["local", "distributed"])
+def test_patients_who_are_sampled_and_clipped_image_by_image_are_found(study, monkeypatch):
+    """A patient would weigh as much as all of its images together."""
+    images_as_units(monkeypatch)
+    assert failed(study, {CheckName.SENSITIVITY, CheckName.CANARY}) == {
+        CheckName.SENSITIVITY,
+        CheckName.CANARY,
+    }
 
 
 def test_a_study_without_noise_has_nothing_to_conform_to():

@@ -18,7 +18,8 @@ def measured(monkeypatch):
 
     def checks(study):
         asked.append(study)
-        return [Check(name, study.privacy.noise, lambda name=name: findings[name]) for name in findings]
+        privacy = study.privacy
+        return [Check(name, privacy.noise, privacy.unit, lambda name=name: findings[name]) for name in findings]
 
     monkeypatch.setattr(conformance, "checks", checks)
     return asked, findings
@@ -28,10 +29,11 @@ def test_one_line_a_check_and_exit_code_1_naming_the_one_that_fails(fedpriv, mea
     outcome = fedpriv("audit", "conformance")
     assert outcome.code == 1
     lines = outcome.out.splitlines()
-    assert lines[0].split(maxsplit=4)[:4] == ["ok", "local", "noise", "variance"]
+    assert lines[0].split(maxsplit=4)[:4] == ["ok", "local,", "image:", "noise"]
     assert "deviation 1.000; p = 0.25; would catch less" in lines[0]
-    assert lines[1].startswith("FAIL  local canary")
-    assert "2 of 4 checks fail: canary (local), canary (distributed)" in outcome.err
+    assert lines[1].startswith("FAIL  local, image: canary")
+    kinds = ("local, image", "distributed, image", "local, patient", "distributed, patient")
+    assert f"4 of 8 checks fail: {', '.join(f'canary ({kind})' for kind in kinds)}" in outcome.err
 
 
 def test_nothing_fails_and_exit_code_0(fedpriv, measured):
@@ -48,6 +50,7 @@ def test_a_study_of_ones_own(fedpriv, measured, tmp_path):
     assert outcome.json["holds"] is False
     assert outcome.json["checks"][1] == {
         "noise": "local",
+        "unit": "image",
         "check": "canary",
         "holds": False,
         "observed": "weight 0.5",
@@ -60,7 +63,7 @@ def test_a_check_that_cannot_even_run_does_not_hold():
     def broken():
         raise MemoryError("no room\nfor it")
 
-    finding = Check(CheckName.CANARY, "local", broken).run()
+    finding = Check(CheckName.CANARY, "local", "image", broken).run()
     assert not finding.holds
     assert finding.observed == "raised MemoryError: no room"
 

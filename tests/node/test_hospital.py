@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
-from support.memory import PARAMETERS, MemoryFederation
+from support.memory import PARAMETERS, MemoryFederation, prepare_with
 from support.studies import FULL_BATCH, small_study
 
 from fedpriv.coordinator.run_folder import new_run
@@ -101,7 +101,7 @@ def test_a_stricter_cohort_of_one_hospital_makes_it_leave_and_the_others_go_on(t
     strict = Policy(smallest_cohort=3, largest_epsilon=8.0, largest_delta=1e-5, noise=("local",))
     member = federation.members["A"]
     object.__setattr__(member.home, "config", msgspec.structs.replace(member.home.config, policy=strict))
-    member.node = type(member.node)(member.home, member.journal, lambda study: member.trainer)
+    member.node = type(member.node)(member.home, member.journal, prepare_with(member.trainer))
     ended = federation.round()
     assert ended.outcome == "complete"
     assert ended.cohort == ("B", "C")
