@@ -19,7 +19,9 @@ def measured(monkeypatch):
     def checks(study):
         asked.append(study)
         privacy = study.privacy
-        return [Check(name, privacy.noise, privacy.unit, lambda name=name: findings[name]) for name in findings]
+        return [
+            Check(name, privacy.noise, privacy.unit, lambda name=name: findings[name]) for name in findings
+        ]
 
     monkeypatch.setattr(conformance, "checks", checks)
     return asked, findings
