@@ -22,7 +22,7 @@ def events_of(run, study, name):
     return [
         Approve(name, study),
         Sign(run, 1, 0, b"a" * 32),
-        Reserve(run, 1, study, f"images-of-{name}", "image", CHARGE, register=bytes(32)),
+        Reserve(run, 1, study, f"images-of-{name}", "image", CHARGE, b"i" * 32),
         Release(run, 1, b"v" * 32),
         Refuse(run, 1, 3, 7, f"the image {name}.png is broken"),
         Close(run, 1, b"receipt"),
