@@ -10,7 +10,8 @@ tells nothing but that it is there: its digest has a random salt behind it that 
              every kind of event that is not named above
 
 *Formal guarantee*: whoever holds the export, and not the journal, learns of a closed row only its position
-(SHA-256 of 128 random bits and the row). The hospital cannot open a row otherwise than it was written.
+(SHA-256 of 128 random bits and the row). The hospital cannot open a row otherwise than it was written. Of
+images an open row holds one thing, the digest of their register, which has 256 random bits behind it.
 """
 
 from __future__ import annotations
