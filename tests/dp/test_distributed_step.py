@@ -120,6 +120,21 @@ def test_no_unit_moves_the_sum_by_more_than_the_levels(model):
     assert norms.max() > 0.99 * LEVELS  # clipping is at work
 
 
+def test_a_units_gradient_is_the_same_to_the_last_bit_whoever_shares_its_chunk(model):
+    """Else removing one unit would move the others, too, by a rounding of float32."""
+    images, labels = records(64)
+    step = make_step(model, images=images, labels=labels)
+
+    def gradients(order):
+        chunk = images[order][:, None], labels[order][:, None], np.ones((64, 1), np.float32)
+        return step._chunk_gradients(*chunk).numpy()
+
+    whole = gradients(np.arange(64))
+    for seed in range(5):
+        order = np.random.default_rng(seed).integers(0, 64, 64)  # others go, and come twice
+        np.testing.assert_array_equal(gradients(order), whole[order])
+
+
 def test_rounding_after_the_sum_would_move_it_by_more(model):
     """Which is why each unit is rounded: floor(a + b) - floor(a) is not floor(b)."""
     rows = np.full((2, 4), 0.6)
