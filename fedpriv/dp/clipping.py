@@ -66,11 +66,11 @@ def _gradients_and_clip_weights(
     model: keras.Model, images: Tensor, labels: Tensor, present: Tensor, l2_clip_norm: float
 ) -> tuple[list[Tensor], Tensor]:
     """One finite tensor (units, -1) per trainable weight, and each unit's factor, (units,)."""
-    units, records = labels.shape
+    units = tf.shape(labels)[0]
     share_of_unit = present / tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1.0)
     per_weight = _per_unit_gradients(
         model,
-        tf.reshape(images, [units * records, *images.shape[2:]]),
+        tf.reshape(images, [-1, *images.shape[2:]]),
         tf.reshape(labels, [-1]),
         tf.reshape(share_of_unit, [-1]),
         units,
@@ -87,7 +87,7 @@ def _gradients_and_clip_weights(
 
 
 def _per_unit_gradients(
-    model: keras.Model, images: Tensor, labels: Tensor, loss_weights: Tensor, units: int
+    model: keras.Model, images: Tensor, labels: Tensor, loss_weights: Tensor, units: Tensor
 ) -> list[Tensor]:
     """One tensor (units, *weight shape) per trainable weight of the model, in its order."""
     rules = layer_gradients.registry()

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpriv.dp.chunks import padded_chunks, units_per_chunk
+from fedpriv.dp.chunks import padded_chunks
 from fedpriv.dp.clipping import clipped_gradients
 from fedpriv.dp.discrete_gaussian import discrete_gaussian
+from fedpriv.dp.memory import records_per_chunk
+from fedpriv.dp.records import HeldRecords
 from fedpriv.dp.rounding import SHARE, fewest_levels, round_units
 from fedpriv.legacy_keras import tf
 
@@ -59,26 +61,17 @@ class DistributedStep:
                 f"{shares.levels} levels to a clip norm are too few for {self._dimension} parameters, which "
                 f"need {fewest_levels(self._dimension)}"
             )
-        self._images = images
-        self._labels = labels
         self._sampler = sampler
         self._l2_clip_norm = l2_clip_norm
         self._shares = shares
-        places = (units_per_chunk(sampler.records_per_unit), sampler.records_per_unit)
+        self._most_records = records_per_chunk(model, sampler.records_per_unit)
+        held = HeldRecords(images, labels)
 
         @tf.function(  # type: ignore[untyped-decorator]
-            input_signature=[
-                tf.TensorSpec((*places, *images.shape[1:]), tf.float32),
-                tf.TensorSpec(places, tf.int32),
-                tf.TensorSpec(places, tf.float32),
-            ]
+            input_signature=[tf.TensorSpec((None, sampler.records_per_unit), tf.int32)]
         )
-        def chunk_gradients(
-            chunk_images: tf.Tensor, chunk_labels: tf.Tensor, present: tf.Tensor
-        ) -> tf.Tensor:
-            return clipped_gradients(
-                model, chunk_images, chunk_labels, present, l2_clip_norm=SHARE * l2_clip_norm
-            )
+        def chunk_gradients(places: tf.Tensor) -> tf.Tensor:
+            return clipped_gradients(model, *held.take(places), l2_clip_norm=SHARE * l2_clip_norm)
 
         self._chunk_gradients = chunk_gradients
 
@@ -91,7 +84,7 @@ class DistributedStep:
     def _rounded_sum(self, sample: NDArray[np.int64]) -> NDArray[np.int64]:
         """What noise must hide: it stays in this object."""
         total = np.zeros(self._dimension, dtype=np.int64)
-        for chunk in padded_chunks(sample, self._images, self._labels):
-            gradients = self._chunk_gradients(chunk.images, chunk.labels, chunk.present).numpy()
+        for places in padded_chunks(sample, self._most_records):
+            gradients = self._chunk_gradients(places).numpy()
             total += round_units(gradients, self._l2_clip_norm, self._shares.levels).sum(axis=0)
         return total

@@ -29,21 +29,21 @@ _POSITIONS_PER_FILTER = 4
 """Where the two ways take equal time, on processors with wide vectors and maps of 8 to 128 pixels."""
 
 
-def by_unit(tensor: Tensor, units: int) -> Tensor:
+def by_unit(tensor: Tensor, units: Tensor) -> Tensor:
     """All vectors that belong to one unit in one row: (units, records x positions, channels)."""
     return tf.reshape(tensor, [units, -1, tensor.shape[-1]])
 
 
-def filter_gradients(layer: Any, inputs: Tensor, at_output: Tensor, units: int) -> Tensor:  # noqa: ANN401
+def filter_gradients(layer: Any, inputs: Tensor, at_output: Tensor, units: Tensor) -> Tensor:  # noqa: ANN401
     """Of a Conv2D, (units, kernel height, kernel width, channels in, filters)."""
     _, height, width, filters = at_output.shape
-    if height * width > _POSITIONS_PER_FILTER * filters and units > 1 and tuple(layer.kernel_size) != (1, 1):
+    if height * width > _POSITIONS_PER_FILTER * filters and tuple(layer.kernel_size) != (1, 1):
         return _unit_after_unit(layer, inputs, at_output, units)
     kernel = tf.matmul(by_unit(patches(layer, inputs), units), by_unit(at_output, units), transpose_a=True)
     return tf.reshape(kernel, [units, *layer.kernel.shape])
 
 
-def depthwise_filter_gradients(layer: Any, inputs: Tensor, at_output: Tensor, units: int) -> Tensor:  # noqa: ANN401
+def depthwise_filter_gradients(layer: Any, inputs: Tensor, at_output: Tensor, units: Tensor) -> Tensor:  # noqa: ANN401
     """Of a depthwise convolution, (units, kernel height, kernel width, channels in, multiplier)."""
     height, width, channels, multiplier = layer.depthwise_kernel.shape
     seen = tf.reshape(patches(layer, inputs), [units, -1, height * width, channels])
@@ -82,19 +82,16 @@ def _window_places(layer: Any, axis: int, length: int) -> tuple[Any, tuple[int, 
     return places, (padding // 2, padding - padding // 2)
 
 
-def _unit_after_unit(layer: Any, inputs: Tensor, at_output: Tensor, units: int) -> Tensor:  # noqa: ANN401
-    return tf.stack(
-        [
-            tf.raw_ops.Conv2DBackpropFilter(
-                input=of_unit,
-                filter_sizes=layer.kernel.shape,
-                out_backprop=at_output_of_unit,
-                strides=[1, *layer.strides, 1],
-                dilations=[1, *layer.dilation_rate, 1],
-                padding=layer.padding.upper(),
-            )
-            for of_unit, at_output_of_unit in zip(
-                tf.split(inputs, units), tf.split(at_output, units), strict=True
-            )
-        ]
-    )
+def _unit_after_unit(layer: Any, inputs: Tensor, at_output: Tensor, units: Tensor) -> Tensor:  # noqa: ANN401
+    def of_unit(maps: tuple[Tensor, Tensor]) -> Tensor:
+        return tf.raw_ops.Conv2DBackpropFilter(
+            input=maps[0],
+            filter_sizes=layer.kernel.shape,
+            out_backprop=maps[1],
+            strides=[1, *layer.strides, 1],
+            dilations=[1, *layer.dilation_rate, 1],
+            padding=layer.padding.upper(),
+        )
+
+    by_units = [tf.reshape(maps, [units, -1, *maps.shape[1:]]) for maps in (inputs, at_output)]
+    return tf.map_fn(of_unit, tuple(by_units), fn_output_signature=tf.TensorSpec(layer.kernel.shape))

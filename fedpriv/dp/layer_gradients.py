@@ -32,7 +32,7 @@ from fedpriv.dp.group_norm import group_normalise
 Tensor = Any
 """A tf.Tensor; TensorFlow ships no types."""
 
-PerUnitGradients = Callable[[Tensor, int], list[Tensor]]
+PerUnitGradients = Callable[[Tensor, Tensor], list[Tensor]]
 """(loss gradient at the layer's output, units in the batch) -> per weight a tensor (units, *weight shape)."""
 
 LayerRule = Callable[[Any, Tensor], tuple[Tensor, PerUnitGradients]]
@@ -54,7 +54,7 @@ def dense(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGradients]:  # noq
     """Kernel: sum over records (and positions) of input x output gradient; bias: sum of output gradients."""
     _refuse_activation(layer)
 
-    def gradients(at_output: Tensor, units: int) -> list[Tensor]:
+    def gradients(at_output: Tensor, units: Tensor) -> list[Tensor]:
         kernel = tf.matmul(by_unit(inputs, units), by_unit(at_output, units), transpose_a=True)
         return _with_bias(layer, kernel, at_output, units)
 
@@ -68,7 +68,7 @@ def convolution(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGradients]: 
     if layer.groups != 1:
         raise ValueError(f"layer {layer.name}: only convolutions of one group have a rule")
 
-    def gradients(at_output: Tensor, units: int) -> list[Tensor]:
+    def gradients(at_output: Tensor, units: Tensor) -> list[Tensor]:
         return _with_bias(layer, filter_gradients(layer, inputs, at_output, units), at_output, units)
 
     return layer(inputs), gradients
@@ -79,7 +79,7 @@ def depthwise_convolution(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGr
     _refuse_activation(layer)
     _refuse_channels_first(layer)
 
-    def gradients(at_output: Tensor, units: int) -> list[Tensor]:
+    def gradients(at_output: Tensor, units: Tensor) -> list[Tensor]:
         kernel = depthwise_filter_gradients(layer, inputs, at_output, units)
         return _with_bias(layer, kernel, at_output, units)
 
@@ -100,7 +100,7 @@ def separable_convolution(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGr
     mixing = layer.pointwise_kernel[0, 0]
     output = tf.matmul(between, mixing)
 
-    def gradients(at_output: Tensor, units: int) -> list[Tensor]:
+    def gradients(at_output: Tensor, units: Tensor) -> list[Tensor]:
         at_between = tf.matmul(at_output, mixing, transpose_b=True)
         depthwise = depthwise_filter_gradients(layer, inputs, at_between, units)
         pointwise = tf.matmul(by_unit(between, units), by_unit(at_output, units), transpose_a=True)
@@ -122,7 +122,7 @@ def group_normalization(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGrad
         epsilon=layer.epsilon,
     )
 
-    def gradients(at_output: Tensor, units: int) -> list[Tensor]:
+    def gradients(at_output: Tensor, units: Tensor) -> list[Tensor]:
         trained = (layer.scale, layer.center)
         by_record = zip(at_scale_and_offset(at_output), trained, strict=True)
         return [_unit_sums(gradient, units) for gradient, is_trained in by_record if is_trained]
@@ -130,12 +130,12 @@ def group_normalization(layer: Any, inputs: Tensor) -> tuple[Tensor, PerUnitGrad
     return output, gradients
 
 
-def _unit_sums(tensor: Tensor, units: int) -> Tensor:
+def _unit_sums(tensor: Tensor, units: Tensor) -> Tensor:
     """(units, channels): the sum over a unit's records and their positions."""
     return tf.reduce_sum(by_unit(tensor, units), 1)
 
 
-def _with_bias(layer: Any, kernel: Tensor, at_output: Tensor, units: int) -> list[Tensor]:  # noqa: ANN401
+def _with_bias(layer: Any, kernel: Tensor, at_output: Tensor, units: Tensor) -> list[Tensor]:  # noqa: ANN401
     return [kernel, _unit_sums(at_output, units)] if layer.use_bias else [kernel]
 
 

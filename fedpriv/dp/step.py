@@ -8,7 +8,7 @@ computed from results alone (momentum, averaging, limiting a coordinate's range)
 *Edge cases*: an empty sample is released as noise alone, in the same way. Padding contributes exactly zero.
 Time depends on the number of chunks; it must not be reported beyond the hospital.
 
-Nothing is compiled anew after the first steps: chunks have at most four shapes.
+The sum over a chunk is compiled once, for chunks of any size.
 
 *Source*: Abadi et al. 2016, algorithm 1, with Poisson sampling and the expected batch in the denominator.
 """
@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpriv.dp.chunks import halved_units, padded_chunks
+from fedpriv.dp.chunks import padded_chunks
 from fedpriv.dp.clipping import clipped_gradient_sum
+from fedpriv.dp.memory import records_per_chunk
 from fedpriv.dp.noise import gaussian_noise
+from fedpriv.dp.records import HeldRecords
 from fedpriv.legacy_keras import tf
 
 if TYPE_CHECKING:
@@ -58,17 +60,18 @@ class PrivateStep:
         ):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}, must be positive and finite")
-        self._images = images
-        self._labels = labels
         self._sampler = sampler
         self._noise_deviation = noise_multiplier * l2_clip_norm
         self._expected_units = expected_units
         self._dimension = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-        self._shapes = halved_units(sampler.records_per_unit)
+        self._most_records = records_per_chunk(model, sampler.records_per_unit)
+        held = HeldRecords(images, labels)
 
-        @tf.function  # type: ignore[untyped-decorator]
-        def chunk_sum(chunk_images: tf.Tensor, chunk_labels: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-            sums = clipped_gradient_sum(model, chunk_images, chunk_labels, present, l2_clip_norm=l2_clip_norm)
+        @tf.function(  # type: ignore[untyped-decorator]
+            input_signature=[tf.TensorSpec((None, sampler.records_per_unit), tf.int32)]
+        )
+        def chunk_sum(places: tf.Tensor) -> tf.Tensor:
+            sums = clipped_gradient_sum(model, *held.take(places), l2_clip_norm=l2_clip_norm)
             return tf.concat([tf.reshape(part, [-1]) for part in sums], axis=0)
 
         self._chunk_sum = chunk_sum
@@ -82,6 +85,6 @@ class PrivateStep:
     def _clipped_sum(self, sample: NDArray[np.int64]) -> NDArray[np.float64]:
         """What noise must hide: it stays in this object."""
         total = np.zeros(self._dimension)
-        for chunk in padded_chunks(sample, self._images, self._labels, self._shapes):
-            total += self._chunk_sum(chunk.images, chunk.labels, chunk.present).numpy()
+        for places in padded_chunks(sample, self._most_records):
+            total += self._chunk_sum(places).numpy()
         return total

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpriv.dp.chunks import padded_chunks, units_per_chunk
+from fedpriv.dp.chunks import padded_chunks
+from fedpriv.dp.memory import records_per_chunk
+from fedpriv.dp.records import HeldRecords
 from fedpriv.legacy_keras import tf
 from fedpriv.model.weights import dimension
 
@@ -29,21 +31,17 @@ class PlainStep:
         *,
         expected_units: float,
     ) -> None:
-        self._images = images
-        self._labels = labels
         self._sampler = sampler
         self._expected_units = expected_units
         self._dimension = dimension(model)
-        places = (units_per_chunk(sampler.records_per_unit), sampler.records_per_unit)
+        self._most_records = records_per_chunk(model, sampler.records_per_unit)
+        held = HeldRecords(images, labels)
 
         @tf.function(  # type: ignore[untyped-decorator]
-            input_signature=[
-                tf.TensorSpec((*places, *images.shape[1:]), tf.float32),
-                tf.TensorSpec(places, tf.int32),
-                tf.TensorSpec(places, tf.float32),
-            ]
+            input_signature=[tf.TensorSpec((None, sampler.records_per_unit), tf.int32)]
         )
-        def chunk_sum(chunk_images: tf.Tensor, chunk_labels: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        def chunk_sum(places: tf.Tensor) -> tf.Tensor:
+            chunk_images, chunk_labels, present = held.take(places)
             share_of_unit = present / tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1.0)
             with tf.GradientTape() as tape:
                 logits = model(tf.reshape(chunk_images, [-1, *images.shape[1:]]), training=True)
@@ -59,6 +57,6 @@ class PlainStep:
     def gradient(self) -> NDArray[np.float64]:
         """The mean gradient of a fresh sample, shape (trainable parameters,)."""
         total = np.zeros(self._dimension)
-        for chunk in padded_chunks(self._sampler.draw(), self._images, self._labels):
-            total += self._chunk_sum(chunk.images, chunk.labels, chunk.present).numpy()
+        for places in padded_chunks(self._sampler.draw(), self._most_records):
+            total += self._chunk_sum(places).numpy()
         return total / self._expected_units

@@ -36,12 +36,11 @@ def to_vector(model: keras.Model) -> NDArray[np.float32]:
 
 def from_vector(model: keras.Model, vector: NDArray[np.float32]) -> None:
     """Set the weights of ``model``; ValueError unless ``vector`` is (d,) and finite."""
-    if vector.shape != (dimension(model),):
-        raise ValueError(f"a vector of shape {vector.shape} does not fit {dimension(model)} parameters")
+    weights = model.trainable_weights
+    ends = np.cumsum([int(np.prod(weight.shape)) for weight in weights])
+    if vector.shape != (ends[-1],):
+        raise ValueError(f"a vector of shape {vector.shape} does not fit {ends[-1]} parameters")
     if not np.isfinite(vector).all():
         raise ValueError("a model vector must be finite")
-    start = 0
-    for weight in model.trainable_weights:
-        stop = start + int(np.prod(weight.shape))
-        weight.assign(vector[start:stop].reshape(weight.shape))
-        start = stop
+    for weight, part in zip(weights, np.split(vector, ends[:-1]), strict=True):
+        weight.assign(part.reshape(weight.shape), read_value=False)

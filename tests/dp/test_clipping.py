@@ -9,6 +9,9 @@ from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, layer_
 from tensorflow_privacy.privacy.optimizers.dp_optimizer_keras_vectorized import VectorizedDPKerasSGDOptimizer
 
 from fedpriv.dp.clipping import ROUNDING, clipped_gradient_sum
+from fedpriv.dp.sampling import PoissonSampler
+from fedpriv.dp.step import PrivateStep
+from fedpriv.model.allowlist import _TRAINABLE
 
 layers = keras.layers
 CLASSES = 3
@@ -38,10 +41,10 @@ def nested():
 
 
 def randomised(model):
-    """Every weight random, so that no gradient is 0 by accident."""
+    """Every weight random, so that no gradient is 0 by accident; logits stay near 1, so none is nearly 0."""
     generator = np.random.default_rng(1)
     for weight in model.trainable_weights:
-        weight.assign(generator.normal(0.3, 0.5, weight.shape))
+        weight.assign(generator.normal(0.3, 0.5, weight.shape) / np.sqrt(np.prod(weight.shape[:-1])))
     return model
 
 
@@ -87,11 +90,16 @@ def batch(units, records=1, shape=(9, 8, 2)):
 
 
 def unit_gradient(model, images, labels):
-    """The gradient of the mean loss of one unit's records, by an ordinary tape, as one float64 vector."""
+    """The gradient of the mean loss of one unit's records, as one float64 vector."""
+    return flat(tape_gradient(model, images, labels))
+
+
+def tape_gradient(model, images, labels):
+    """That gradient by an ordinary tape, one tensor a weight."""
     with tf.GradientTape() as tape:
         logits = model(images, training=True)
         loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
-    return flat(tape.gradient(loss, model.trainable_weights))
+    return tape.gradient(loss, model.trainable_weights)
 
 
 def flat(gradients):
@@ -118,18 +126,39 @@ def median_norm(model, images, labels):
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "units"),
-    [(name, units) for name in MODELS for units in (1, 17)]
-    + [(name, 64) for name in ("small_cnn", "convolution, few positions", "depthwise", "separable", "dense")],
-)
-def test_equals_the_naive_loop_for_every_allowed_layer(name, units):
+def compiled_terms(model, images, labels, clip):
+    """The naive loop compiled once: a unit's clipped gradient in each row, float64 (units, d)."""
+    compiled = tf.function(lambda unit_images, unit_labels: tape_gradient(model, unit_images, unit_labels))
+    gradients = np.array([flat(compiled(*unit)) for unit in zip(images, labels, strict=True)])
+    norms = np.linalg.norm(gradients, axis=1, keepdims=True)
+    return gradients * np.minimum(1.0, clip * ROUNDING / norms)
+
+
+def as_trained(model, images, labels, clip):
+    """The sum of a private step over a sample of these records, images of one record a unit."""
+    step = PrivateStep(
+        model,
+        images[:, 0],
+        labels[:, 0],
+        PoissonSampler(np.arange(len(images)), sampling_probability=1.0),
+        l2_clip_norm=clip,
+        noise_multiplier=1.0,
+        expected_units=1.0,
+    )
+    return step._clipped_sum
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equals_the_naive_loop_for_every_allowed_layer_and_batch_size(name):
     model = MODELS[name]()
-    images, labels = batch(units)
-    clip = median_norm(model, images, labels)  # half of the units are clipped, half are not
-    expected = naive_sum(model, images, labels, np.ones_like(labels), clip)
-    found = clipped(model, images, labels, clip=clip)
-    assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
+    images, labels = batch(64)
+    clip = median_norm(model, images[:16], labels[:16])  # about half of the units are clipped
+    terms = compiled_terms(model, images, labels, clip)
+    found_sum = as_trained(model, images, labels, clip)
+    for units in (0, 1, 17, 64):
+        expected = terms[:units].sum(axis=0)
+        found = found_sum(np.arange(units)[:, None])
+        assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -142,6 +171,11 @@ def test_equals_the_naive_loop_for_patients_of_several_images(name):
     expected = naive_sum(model, images, labels, present, clip)
     found = clipped(model, images, labels, present, clip)
     assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
+def test_the_naive_loop_meets_every_layer_that_may_have_weights():
+    parts = [part for build in MODELS.values() for part in build()._flatten_layers(include_self=False)]
+    assert {type(part) for part in parts if part.weights and not isinstance(part, keras.Model)} == _TRAINABLE
 
 
 def test_norms_are_those_of_tensorflow_privacy():
