@@ -1,7 +1,7 @@
 """The networks that a study can name; each is a fixed architecture that every hospital has installed.
 
 An architecture is never received: a coordinator that chooses the first layer can read images out of
-gradients. Initial weights are drawn from fixed seeds, so everybody starts from the same vector.
+gradients. All trained weights start at zero, so everybody starts from the same vector.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ class NetworkName(StrEnum):
     """``[model] name`` of a study."""
 
     SMEAR_CNN = "smear-cnn"
+    SMEAR_CNN_WIDE = "smear-cnn-wide"
+
+
+_FEATURES = {NetworkName.SMEAR_CNN: 512, NetworkName.SMEAR_CNN_WIDE: 2048}
+"""Random features of the front: noise drowns many of them, training without noise can use them."""
 
 
 def build_model(study: Study) -> keras.Model:
@@ -43,9 +48,9 @@ def build_model(study: Study) -> keras.Model:
 
 def build_network(name: NetworkName, *, image_size: int, classes: int) -> keras.Model:
     """The named network with its initial weights, checked against the list of allowed layers."""
-    match name:
-        case NetworkName.SMEAR_CNN:
-            model = _smear_cnn(image_size, classes)
+    images = keras.layers.Input((image_size, image_size, 3), name="images")
+    maps = SmearFront(_FEATURES[name], name="front")(images)
+    model = keras.Model(images, _trunk(tuple(maps.shape[1:]), classes)(maps), name=name.replace("-", "_"))
     check_layers(model)
     return model
 
@@ -76,25 +81,9 @@ def split_front(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return keras.Model(model.input, maps, name="front_only"), model.get_layer("trunk")
 
 
-def _smear_cnn(image_size: int, classes: int) -> keras.Model:
-    """Fixed colour and texture maps, then two trained convolutions; 3,428 parameters at four classes."""
-    images = keras.layers.Input((image_size, image_size, 3), name="images")
-    maps = SmearFront(name="front")(images)
-    return keras.Model(images, _trunk(tuple(maps.shape[1:]), classes)(maps), name="smear_cnn")
-
-
 def _trunk(shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Each window's features vote for the classes, by one trained convolution; the votes are averaged."""
     inputs = keras.layers.Input(shape, name="maps")
-    hidden = keras.layers.Conv2D(16, 1, kernel_initializer=_seeded(1), name="mix")(inputs)
-    hidden = keras.layers.GroupNormalization(4, name="mix_norm")(hidden)
-    hidden = keras.layers.Activation("relu", name="mix_relu")(hidden)
-    hidden = keras.layers.Conv2D(16, 3, strides=2, kernel_initializer=_seeded(2), name="shape")(hidden)
-    hidden = keras.layers.GroupNormalization(4, name="shape_norm")(hidden)
-    hidden = keras.layers.Activation("relu", name="shape_relu")(hidden)
-    hidden = keras.layers.GlobalAveragePooling2D(name="mean")(hidden)
-    logits = keras.layers.Dense(classes, kernel_initializer="zeros", name="logits")(hidden)
+    votes = keras.layers.Conv2D(classes, 1, use_bias=False, kernel_initializer="zeros", name="votes")(inputs)
+    logits = keras.layers.GlobalAveragePooling2D(name="logits")(votes)
     return keras.Model(inputs, logits, name="trunk")
-
-
-def _seeded(seed: int) -> keras.initializers.Initializer:
-    return keras.initializers.GlorotUniform(seed=seed)
