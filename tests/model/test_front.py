@@ -45,8 +45,7 @@ def test_the_histograms_of_a_cell_add_up_to_one():
 
 
 def test_a_plain_colour_fills_the_bins_where_it_lies():
-    # Brightness 0.55, red - green 0.2 and yellow - blue -0.1 lie half way along their axes, which of 32 (or 16)
-    # bins is half of each of the middle two.
+    # All three colours lie half way along their axes: half of each of the middle two of 32 (or 16) bins.
     green = (3 * 0.55 - 0.2 - 0.2) / 3
     histograms = cell_histograms(tf.constant(plain_image(green + 0.2, green, green + 0.2))).numpy()[0, 0, 0]
     for axis in range(3):
