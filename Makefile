@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify clean
+.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
@@ -39,7 +39,7 @@ coverage: $(READY)
 
 check: lint coverage test
 
-bench: bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify
+bench: bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack
 
 bench-masking: $(READY)
 	$(BIN)/python benchmarks/masking.py --out out/bench/masking.json
@@ -55,6 +55,9 @@ bench-fuzz: $(READY)
 
 bench-verify: $(READY)
 	PYTHONPATH=tests $(BIN)/python benchmarks/verify.py --out out/bench/verify.json
+
+bench-attack: $(READY)
+	$(BIN)/python benchmarks/attack.py --out out/bench/attack
 
 clean:
 	rm -rf $(VENV) out

@@ -20,7 +20,7 @@ from fedpriv.audit.reference import record_gradients
 from fedpriv.errors import StudyError
 from fedpriv.legacy_keras import tf
 from fedpriv.model.network import build_model
-from fedpriv.model.weights import dimension
+from fedpriv.model.weights import dimension, to_vector
 from fedpriv.node.training import trainer_for
 from fedpriv.secagg.ring import dequantise_sum, signed_sum
 
@@ -69,11 +69,18 @@ class Records:
 class Hospital:
     """One hospital's trainer, whose output is read back in clip norms: (clipped sum + noise) / C."""
 
-    def __init__(self, study: Study, name: str, records: Records, vector: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        name: str,
+        records: Records,
+        vector: NDArray[np.float32],
+        model: keras.Model | None = None,
+    ) -> None:
         self.study = study
         self.name = name
         self._vector = vector
-        self._trainer = trainer_for(study, name, records.images, records.labels, records.units)
+        self._trainer = trainer_for(study, name, records.images, records.labels, records.units, model)
 
     @property
     def noise_deviation(self) -> float:
@@ -99,9 +106,12 @@ class Hospital:
 
 
 class Bench:
-    """Makes hospitals of one study's mechanism; StudyError if it adds no noise or none was planned."""
+    """Makes hospitals of one study's mechanism; StudyError if it adds no noise or none was planned.
 
-    def __init__(self, study: Study) -> None:
+    They train the study's network, or ``model`` from the weights that it has.
+    """
+
+    def __init__(self, study: Study, model: keras.Model | None = None) -> None:
         if study.noise_multiplier == 0:
             raise StudyError(
                 f'the study {study.study.name} has noise = "none": it has nothing to conform to',
@@ -109,12 +119,15 @@ class Bench:
             )
         self.study = study
         self.names = study.names
+        self._given = model
         # A node makes one trainer; so many in one process make TensorFlow warn of tracing.
         tf.get_logger().setLevel("ERROR")
 
     @cached_property
     def vector(self) -> NDArray[np.float32]:
         """A model at which every layer has a gradient, float32 (d,)."""
+        if self._given is not None:
+            return to_vector(self._given)
         count = dimension(self._model)
         return np.random.default_rng(0).normal(0, 0.3, count).astype(np.float32)
 
@@ -138,7 +151,7 @@ class Bench:
         """Nothing but noise can be seen; every unit is declared."""
         clip_norm = _LOUD_CLIP_NORM * self._largest_norm
         study = self._turned(len(set(records.units.tolist())), clip_norm, sampling_probability)
-        return Hospital(study, name, records, self.vector)
+        return Hospital(study, name, records, self.vector, self._given)
 
     def quiet(
         self,
@@ -157,11 +170,17 @@ class Bench:
             study = replace(study, privacy=privacy)
         else:
             study = study.with_noise_multiplier(_QUIET_MULTIPLIER)
-        return Hospital(study, self.names[0], records, self.vector)
+        return Hospital(study, self.names[0], records, self.vector, self._given)
+
+    def planned(self, name: str, records: Records) -> Hospital:
+        """The study's own clip norm and noise; as many units are declared as there are."""
+        units = len(set(records.units.tolist()))
+        study = self._turned(units, self.study.privacy.l2_clip_norm, sampling_probability=1.0)
+        return Hospital(study, name, records, self.vector, self._given)
 
     @cached_property
     def _model(self) -> keras.Model:
-        return build_model(self.study)
+        return build_model(self.study) if self._given is None else self._given
 
     @cached_property
     def _largest_norm(self) -> float:

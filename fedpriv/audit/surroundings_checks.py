@@ -6,23 +6,15 @@ import contextlib
 import io
 from typing import TYPE_CHECKING
 
-import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from fedpriv.audit.finding import Finding
+from fedpriv.audit.rehearsal import replies
 from fedpriv.errors import Refused
 from fedpriv.legacy_keras import keras
 from fedpriv.model.allowlist import check_layers
 from fedpriv.model.network import build_model
-from fedpriv.secagg.coordinator import CoordinatorRound
-from fedpriv.secagg.hospital import HospitalRound
-from fedpriv.secagg.messages import Stage
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fedpriv.audit.bench import Bench, Hospital
-    from fedpriv.secagg.messages import Envelope
 
 _UNITS = 8
 _SHAPE = (8, 8, 3)
@@ -65,56 +57,8 @@ class SurroundingsChecks:
 
 def _sizes_of_a_round(hospital: Hospital) -> list[int]:
     """The sizes in bytes of all that ``hospital`` sends in one round with peers who upload zeros."""
-    study, name = hospital.study, hospital.name
-    values = hospital.values()
-    keys = {member: Ed25519PrivateKey.generate() for member in study.names}
-    operator = Ed25519PrivateKey.generate()
-    roster = {member: key.public_key().public_bytes_raw() for member, key in keys.items()}
-    terms = study.round_terms(run=bytes(16), round_number=1, roster_digest=bytes(32), parameters=len(values))
-    coordinator = CoordinatorRound(terms=terms, roster=roster, signing_key=operator)
-    machines = {
-        member: HospitalRound(
-            name=member,
-            signing_key=key,
-            roster=roster,
-            coordinator_key=operator.public_key().public_bytes_raw(),
-            terms=terms,
-            journal_head=bytes(32),
-            last_round=0,
-        )
-        for member, key in keys.items()
-    }
-    sizes: list[int] = []
-    requests = coordinator.open(np.zeros(len(values), dtype="<f4").tobytes())
-    for stage in Stage:
-        for member, request in requests.items():
-            uploaded = values if member == name else np.zeros_like(values)
-            reply = _answer(machines[member], request, uploaded)
-            coordinator.receive(member, reply)
-            if member == name:
-                sizes.append(len(reply.body) + len(reply.vector))
-        if stage is Stage.UNMASK:
-            coordinator.total()
-            requests = coordinator.close(bytes(32), bytes(32))
-        elif stage is not Stage.CLOSE:
-            requests = coordinator.advance()
-    return sizes
-
-
-def _answer(machine: HospitalRound, request: Envelope, values: NDArray[np.int64]) -> Envelope:
-    match request.stage:
-        case Stage.ADVERTISE:
-            return machine.advertise(request)
-        case Stage.SHARE:
-            return machine.share(request)
-        case Stage.UPLOAD:
-            return machine.upload(request, lambda: values)
-        case Stage.AGREE:
-            return machine.agree(request)
-        case Stage.UNMASK:
-            return machine.unmask(request)
-        case Stage.CLOSE:
-            return machine.close(request)
+    sent = replies(hospital.study, hospital.name, hospital.values())
+    return [len(reply.body) + len(reply.vector) for reply in sent.values()]
 
 
 class _Renamed(keras.layers.BatchNormalization):  # type: ignore[misc]

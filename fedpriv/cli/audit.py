@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedpriv.cli import audit_verify
+from fedpriv.cli import audit_attack, audit_verify
 from fedpriv.cli.examples import example
 from fedpriv.cli.json_output import echo_json
 from fedpriv.errors import Refused
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Check what is claimed, without trusting who claims it.", no_args_is_help=True)
 
+app.add_typer(audit_attack.app, name="attack")
 app.command("verify", epilog=example("fedpriv audit verify out/bundle.zip"))(audit_verify.verify)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -21,6 +21,7 @@ from fedpriv.secagg.ring import from_signed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fedpriv.legacy_keras import keras
     from fedpriv.study import Study
 
 
@@ -28,8 +29,9 @@ class DistributedTrainer:
     """Computes one hospital's term of every round of a study; TensorFlow and the data are loaded once.
 
     ``images`` float32 (n, size, size, 3) in [0, 1], ``labels`` int (n,), ``units`` int (n,): equal for
-    records of one unit. Raises StudyError if the values of the sum cannot hold this hospital's units, or the
-    levels are too few for the network.
+    records of one unit. ``model`` is the study's, unless an auditor hands in one whose gradients are known.
+    Raises StudyError if the values of the sum cannot hold this hospital's units, or the levels are too few
+    for the network.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class DistributedTrainer:
         images: NDArray[np.float32],
         labels: NDArray[np.int64],
         units: NDArray[np.int64],
+        model: keras.Model | None = None,
     ) -> None:
         shares, self._bits = study.noise_shares, study.secure_aggregation.bits
         count, most = len(np.unique(units)), shares.most_units(self._bits)
@@ -52,7 +55,7 @@ class DistributedTrainer:
             sampling_probability=study.training.sampling_probability,
             records_per_unit=study.privacy.images_per_patient or 1,
         )
-        front, self._trunk = split_front(build_model(study))
+        front, self._trunk = split_front(build_model(study) if model is None else model)
         try:
             self._step = DistributedStep(
                 self._trunk,

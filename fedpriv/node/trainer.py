@@ -34,6 +34,7 @@ class LocalTrainer:
     ``images`` float32 (n, size, size, 3) in [0, 1], ``labels`` int (n,), ``units`` int (n,): equal for
     records of one unit. ``hospital`` is named in the study. The network's fixed front is applied here, once
     for each image; its maps are all that is kept (36 kB an image of 64 x 64).
+    ``model`` is the study's, unless an auditor hands in one whose gradients are known.
 
     Raises StudyError if the study has no noise multiplier yet, or noise of a kind that is not trained here.
     """
@@ -45,6 +46,7 @@ class LocalTrainer:
         images: NDArray[np.float32],
         labels: NDArray[np.int64],
         units: NDArray[np.int64],
+        model: keras.Model | None = None,
     ) -> None:
         self._training = study.training
         self._update_range = study.update_range
@@ -55,7 +57,7 @@ class LocalTrainer:
             sampling_probability=study.training.sampling_probability,
             records_per_unit=study.privacy.images_per_patient or 1,
         )
-        front, self._trunk = split_front(build_model(study))
+        front, self._trunk = split_front(build_model(study) if model is None else model)
         self._step = _make_step(
             study, hospital, self._trunk, front_maps(front, images), labels.astype(np.int32), self._sampler
         )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fedpriv.legacy_keras import keras
     from fedpriv.node.hospital import Trainer
     from fedpriv.study import Study
 
@@ -49,11 +50,15 @@ def trainer_for(
     images: NDArray[np.float32],
     labels: NDArray[np.int64],
     units: NDArray[np.int64],
+    model: keras.Model | None = None,
 ) -> Trainer:
-    """What ``hospital`` trains with in ``study``; loads TensorFlow. StudyError if the study cannot be."""
+    """What ``hospital`` trains with in ``study``; loads TensorFlow. StudyError if the study cannot be.
+
+    The architecture is the study's; an auditor may hand in a ``model`` whose gradients are known.
+    """
     from fedpriv.node.distributed_trainer import DistributedTrainer
     from fedpriv.node.trainer import LocalTrainer
 
     if study.privacy.noise == "distributed":
-        return DistributedTrainer(study, images, labels, units)
-    return FixedPoint(LocalTrainer(study, hospital, images, labels, units), study)
+        return DistributedTrainer(study, images, labels, units, model)
+    return FixedPoint(LocalTrainer(study, hospital, images, labels, units, model), study)
