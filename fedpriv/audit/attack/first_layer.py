@@ -1,8 +1,8 @@
 """A dishonest coordinator picks the first layer: what it would read, and what refuses it.
 
 It asks for a first layer that sorts images by brightness (`networks.imprinting_network`). The gradients of
-two neighbouring units then differ by the images between their thresholds alone: divided by the difference of the
-biases' gradients, that *is* the image, however many others were in the batch. Here a study names the
+two neighbouring units then differ by the images between their thresholds alone: divided by the difference of
+the biases' gradients, that *is* the image, however many others were in the batch. Here a study names the
 architecture, every hospital has it installed, and a model is a vector of its length.
 
 *Source*: Fowl et al. 2022, "Robbing the Fed"; Boenisch et al. 2023, "When the curious abandon honesty".

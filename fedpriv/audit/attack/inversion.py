@@ -53,7 +53,7 @@ def paint(
     iterations: int = ITERATIONS,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Painted]:
-    """The painter's pictures of the first ``victims``; ``records``: :data:`RECORDS`, CNN_SIZE pixels a side."""
+    """Pictures of the first ``victims`` of ``records``, which are :data:`RECORDS`, CNN_SIZE pixels wide."""
     model = common_cnn(len(study.study.classes))
     bench = Bench(study, model)
     mean = records.images[CANDIDATES:].mean(axis=0)

@@ -81,7 +81,7 @@ def planned_guesses(canaries: int, separation: float, *, delta: float) -> int:
         inside, outside = stats.norm.sf(scores - separation), stats.norm.sf(scores)
         place = int(np.argmax((inside + outside) / 2 <= tail))
         share = float(inside[place] / (inside[place] + outside[place]))
-        return epsilon_lower_bound(canaries, guesses, math.floor(guesses * share), delta=delta)
+        return epsilon_lower_bound(canaries, guesses, round(guesses * share), delta=delta)
 
     choices = sorted({max(2, 2 * round(canaries * share / 2)) for share in _SHARES_OF_CANARIES})
     return max((choice for choice in choices if choice <= canaries), key=expected_bound)
