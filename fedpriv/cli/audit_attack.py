@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from fedpriv.audit.bench import Records
     from fedpriv.study import Study
 
-app = typer.Typer(
-    help="Attack what would be sent and published, on drawn or public smears.", no_args_is_help=True
-)
+app = typer.Typer(help="Attack what would be sent and published.", no_args_is_help=True)
 
 StudyPath = Annotated[
     Path | None,

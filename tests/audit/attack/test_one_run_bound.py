@@ -65,8 +65,9 @@ def test_randomized_response_at_the_claim_raises_at_most_5_percent_false_alarms_
     epsilon, canaries, guesses
 ):
     rights = np.random.default_rng(3).binomial(guesses, 1 / (1 + np.exp(-epsilon)), 400)
-    alarms = sum(epsilon_lower_bound(canaries, guesses, int(v), delta=DELTA) > epsilon for v in rights)
-    assert alarms <= 20
+    outcomes, times = np.unique(rights, return_counts=True)
+    bounds = np.array([epsilon_lower_bound(canaries, guesses, int(v), delta=DELTA) for v in outcomes])
+    assert times[bounds > epsilon].sum() <= 20
 
 
 def test_planned_guesses_are_few_where_little_can_be_told_and_all_where_everything_can():
