@@ -167,6 +167,21 @@ def candidate_success(events: Iterable[PrivacyEvent], candidates: int = 100) -> 
     return float(min(1.0, bounds.min()))
 
 
+def group_event(event: PrivacyEvent, units: int) -> PrivacyEvent:
+    """What costs at least as much as ``event`` costs a group of ``units``, added or removed together.
+
+    At least one of u units joins a step with probability 1 - (1 - p)^u, and together they move the sum by at
+    most u clip norms. A sampled Gaussian of just that probability and shift dominates: shrinking its output
+    by v/u and adding the variance that is lost turns a shift of u into a shift of v <= u, drawn as those who
+    did join would draw it, and leaves noise alone as it is. So the true pair of distributions is a
+    post-processing of this one, in both directions of neighbours. Raises ValueError for less than one unit.
+    """
+    if units < 1:
+        raise ValueError(f"units is {units}, must be at least 1")
+    absent = (1.0 - event.sampling_probability) ** units
+    return PrivacyEvent(event.noise_multiplier / units, 1.0 - absent, event.steps)
+
+
 def noise_multiplier_for(epsilon: float, delta: float, sampling_probability: float, steps: int) -> float:
     """The noise multiplier at which ``steps`` steps cost ``epsilon`` by PLD, rounded up to meet it.
 

@@ -84,8 +84,11 @@ class NoiseShares:
 
         With ``colluders`` = 1 it is also what faces one curious hospital, which knows its own share.
         """
-        honest = max(1, self.hospitals - self.dropouts - colluders)
-        return math.sqrt(honest * self.standard_deviation**2 - SLACK**2) / self.levels
+        return self.multiplier_of(max(1, self.hospitals - self.dropouts - colluders))
+
+    def multiplier_of(self, shares: int) -> float:
+        """The noise multiplier that so many shares amount to, at least 1."""
+        return math.sqrt(shares * self.standard_deviation**2 - SLACK**2) / self.levels
 
     def most_units(self, bits: int) -> int:
         """How many units a hospital's sum may hold so that it surely fits a signed value of ``bits`` bits."""

@@ -14,6 +14,7 @@ from fedpriv.dp.accounting import (
     PrivacyEvent,
     candidate_success,
     composed_epsilon,
+    group_event,
     noise_multiplier_for,
     privacy_curve,
 )
@@ -263,3 +264,35 @@ def test_importing_the_accountant_needs_neither_tensorflow_nor_dp_accounting():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_a_group_in_full_batches_costs_the_closed_form_of_so_many_shifts(units):
+    event = group_event(PrivacyEvent(8.0, 1.0, 16), units)
+    assert event == PrivacyEvent(8.0 / units, 1.0, 16)
+    due = gaussian_epsilon(units * math.sqrt(16) / 8.0, 1e-5)
+    assert composed_epsilon([event], 1e-5).pld == pytest.approx(due, rel=2e-3)
+
+
+@pytest.mark.parametrize(("noise", "probability", "units"), [(1.0, 0.25, 2), (2.0, 0.1, 5), (0.8, 0.5, 3)])
+def test_a_sampled_group_costs_no_more_than_stated_in_either_direction(noise, probability, units):
+    """Hockey-stick divergences of one step by numerical integration, those of the stated event above them.
+
+    The group's members join by coins of their own, all gradients point the same way: the worst case.
+    """
+    event = group_event(PrivacyEvent(noise, probability, 1), units)
+    joined = stats.binom(units, probability).pmf(np.arange(units + 1))
+    values = np.linspace(-12 * noise, units + 12 * noise, 400_001)
+    width = values[1] - values[0]
+    alone = stats.norm.pdf(values, 0, noise)
+    together = sum(share * stats.norm.pdf(values, count, noise) for count, share in enumerate(joined))
+    epsilons = np.array([0.0, 0.2, 0.5, 1.0, 2.0, 3.0])
+    stated = privacy_curve([event], epsilons)
+    for epsilon, delta in zip(epsilons, stated, strict=True):
+        for first, second in ((together, alone), (alone, together)):
+            assert np.maximum(first - math.exp(epsilon) * second, 0).sum() * width <= delta + 1e-7
+
+
+def test_a_group_needs_somebody():
+    with pytest.raises(ValueError, match="must be at least 1"):
+        group_event(PrivacyEvent(1.0, 1.0, 1), 0)

@@ -218,6 +218,7 @@ def test_what_is_left_against_smaller_and_larger_coalitions():
         expected = MULTIPLIER * math.sqrt(honest / 3)
         assert shares.multiplier_against(colluders) == pytest.approx(expected, rel=1e-9)
     assert shares.multiplier_against(1) == pytest.approx(MULTIPLIER, rel=1e-15)
+    assert shares.multiplier_of(5) == pytest.approx(MULTIPLIER * math.sqrt(5 / 3), rel=1e-9)
 
 
 def test_the_largest_sum_of_units_fits_with_its_noise():
