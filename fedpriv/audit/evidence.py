@@ -36,10 +36,20 @@ class RunEvidence:
         return [line for line in self.lines if isinstance(line, RoundEnded)]
 
     @property
-    def charged(self) -> int:
-        """Rounds for which somebody may have been charged: asked to train, or nobody knows."""
+    def started(self) -> list[int]:
+        """The numbers of all rounds that started, in the order of the record."""
+        return [line.round for line in self.lines if isinstance(line, RoundStarted)]
+
+    @property
+    def charged_rounds(self) -> list[int]:
+        """Those for which somebody may have been charged: asked to train, or nobody knows."""
         known = {line.round: bool(line.asked_to_train) for line in self.ended}
-        return sum(isinstance(line, RoundStarted) and known.get(line.round, True) for line in self.lines)
+        return [number for number in self.started if known.get(number, True)]
+
+    @property
+    def charged(self) -> int:
+        """How many these are."""
+        return len(self.charged_rounds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedpriv.cli import audit_attack, audit_verify
+from fedpriv.cli import audit_attack, audit_report, audit_verify
 from fedpriv.cli.examples import example
 from fedpriv.cli.json_output import echo_json
 from fedpriv.errors import Refused
@@ -20,6 +20,9 @@ app = typer.Typer(help="Check what is claimed, without trusting who claims it.",
 
 app.add_typer(audit_attack.app, name="attack")
 app.command("verify", epilog=example("fedpriv audit verify out/bundle.zip"))(audit_verify.verify)
+app.command("report", epilog=example("fedpriv audit report out/bundle.zip --out report.html"))(
+    audit_report.report
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 

@@ -62,7 +62,7 @@ def verify(
         trusted = packed.roster
     else:
         trusted = load_roster(_roster_path(roster, run, homes))
-    _check_fingerprint(trusted.fingerprint, roster_fingerprint)
+    check_fingerprint(trusted.fingerprint, roster_fingerprint)
     if packed is not None:
         claims.hold("roster", "the bundle has another one", given=packed.roster.digest == trusted.digest)
     if roster_fingerprint is None and roster is None and not homes:
@@ -163,7 +163,7 @@ def _roster_path(roster: Path | None, run: Path | None, journals: list[Path]) ->
     raise InputError("nothing to verify", hint="name a bundle, a run with --run, or a home with --journal")
 
 
-def _check_fingerprint(found: str, expected: str | None) -> None:
+def check_fingerprint(found: str, expected: str | None) -> None:
     """Digits count, spaces do not."""
     if expected is not None and "".join(expected.split()) != "".join(found.split()):
         raise Refused(
