@@ -14,7 +14,7 @@ from fedpriv.secagg.terms import RoundTerms, survivors_digest
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from fedpriv.secagg.messages import Advertisement, Agreement, Commitment, Invitation
+    from fedpriv.secagg.messages import Advertisement, Agreement, Commitment, Invitation, SurvivorList
 
 
 def roster(keys: Mapping[str, bytes], terms: RoundTerms) -> None:
@@ -83,10 +83,14 @@ def commitment(entry: Commitment, keys: Mapping[str, bytes], cohort: bytes) -> N
     entry.verify(keys[entry.name])
 
 
-def survivor_list(names: Sequence[str], own: str, terms: RoundTerms, participants: Collection[str]) -> None:
-    """A subset of those masked for, once each, large enough, with this hospital in it."""
-    _names(names, participants, terms.smallest_sum)
-    if own not in names:
+def survivor_list(
+    received: SurvivorList, own: str, terms: RoundTerms, context: bytes, participants: Collection[str]
+) -> None:
+    """Of this round; a subset of those masked for, once each, large enough, with this hospital in it."""
+    if received.context != context:
+        raise RuleBroken(RefusalCode.WRONG_CONTEXT, "a list of survivors of another view of the round")
+    _names(received.names, participants, terms.smallest_sum)
+    if own not in received.names:
         raise RuleBroken(RefusalCode.WRONG_PEERS, "this hospital's own update is not in the sum")
 
 

@@ -316,7 +316,7 @@ class CoordinatorRound:
     def _ask_for_agreements(self) -> dict[str, Envelope]:
         self._require(self._updates, self.terms.smallest_sum)
         self.stage = Stage.AGREE
-        survivors = SurvivorList(tuple(sorted(self._updates)))
+        survivors = SurvivorList(self._context, tuple(sorted(self._updates)))
         return self._ask(self._updates, Envelope(Stage.AGREE, encode(survivors)))
 
     def _ask_for_answers(self) -> dict[str, Envelope]:

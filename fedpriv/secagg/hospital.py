@@ -300,11 +300,11 @@ class HospitalRound:
         return Envelope(Stage.UPLOAD, encode(update.sealed_by(self._signing_key)), vector)
 
     def _agree(self, request: Envelope) -> Envelope:
-        survivors = decode(request.body, SurvivorList).names
-        checks.survivor_list(survivors, self.name, self.terms, self._participants)
-        self._survivors = survivors
+        survivors = decode(request.body, SurvivorList)
+        checks.survivor_list(survivors, self.name, self.terms, self._context, self._participants)
+        self._survivors = survivors.names
         agreement = Agreement(
-            name=self.name, context=self._context, survivors_digest=survivors_digest(survivors)
+            name=self.name, context=self._context, survivors_digest=survivors_digest(survivors.names)
         )
         return Envelope(Stage.AGREE, encode(agreement.sealed_by(self._signing_key)))
 

@@ -176,8 +176,9 @@ class MaskedUpdate(Signed, frozen=True, tag="masked-update"):
 
 
 class SurvivorList(Message, frozen=True, tag="survivors"):
-    """AGREE: whose updates are in the sum, sorted by name."""
+    """AGREE: whose updates are in the sum of the round with this context, sorted by name."""
 
+    context: Digest
     names: Annotated[tuple[Name, ...], _PerHospital]
 
 

@@ -35,7 +35,8 @@ class AnswersTwice(HospitalRound):
 
 def answers_for(federation, survivors, asked):
     """UNMASK replies of ``asked`` for one list of survivors."""
-    request = Envelope(Stage.AGREE, encode(SurvivorList(survivors)))
+    context = federation.coordinator.record.context
+    request = Envelope(Stage.AGREE, encode(SurvivorList(context, survivors)))
     signed = [federation.hospitals[name].agree(request) for name in asked]
     agreements = tuple(decode(reply.body, Agreement) for reply in signed)
     request = Envelope(Stage.UNMASK, encode(AgreementList(agreements)))

@@ -31,7 +31,7 @@ def test_a_fixed_cohort_admits_no_second_sum():
 def test_hospitals_refuse_the_smaller_cohort_whatever_the_coordinator_does():
     federation = Federation(terms_for(4, dropouts=0))
     federation.exchange(federation.run_to(Stage.UPLOAD))
-    smaller = SurvivorList(federation.terms.hospitals[1:])
+    smaller = SurvivorList(federation.coordinator.record.context, federation.terms.hospitals[1:])
     with pytest.raises(RuleBroken) as refused:
         federation.hospitals["h0001"].agree(Envelope(Stage.AGREE, encode(smaller)))
     assert refused.value.code is RefusalCode.COHORT_TOO_SMALL

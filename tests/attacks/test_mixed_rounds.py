@@ -12,6 +12,7 @@ EXPECTED = {
     Stage.ADVERTISE: RefusalCode.WRONG_RUN,
     Stage.SHARE: RefusalCode.OWN_ENTRY_CHANGED,
     Stage.UPLOAD: RefusalCode.OWN_ENTRY_CHANGED,
+    Stage.AGREE: RefusalCode.WRONG_CONTEXT,
     Stage.UNMASK: RefusalCode.WRONG_CONTEXT,
 }
 

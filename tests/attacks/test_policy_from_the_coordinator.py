@@ -32,6 +32,7 @@ def test_no_request_has_a_field_for_policy():
         "advertisements",
         "commitments",
         "ciphertexts",
+        "context",
         "names",
         "agreements",
     }
@@ -79,7 +80,7 @@ def test_a_small_cohort_is_refused_by_the_hospital_and_the_coordinator():
 def test_a_short_list_of_survivors_is_refused():
     federation = Federation(terms_for(5))
     federation.exchange(federation.run_to(Stage.UPLOAD))
-    pair = SurvivorList(federation.terms.hospitals[:2])
+    pair = SurvivorList(federation.coordinator.record.context, federation.terms.hospitals[:2])
     with pytest.raises(RuleBroken) as refused:
         federation.hospitals["h0000"].agree(Envelope(Stage.AGREE, encode(pair)))
     assert refused.value.code is RefusalCode.COHORT_TOO_SMALL

@@ -116,7 +116,7 @@ def test_what_a_hospital_lets_its_caller_know():
 def test_survivors_without_this_hospital_are_refused():
     federation = Federation(terms_for(4))
     federation.exchange(federation.run_to(Stage.UPLOAD))
-    others = messages.SurvivorList(("h0001", "h0002", "h0003"))
+    others = messages.SurvivorList(federation.coordinator.record.context, ("h0001", "h0002", "h0003"))
     with pytest.raises(RuleBroken) as refused:
         federation.hospitals["h0000"].agree(Envelope(Stage.AGREE, encode(others)))
     assert refused.value.code is RefusalCode.WRONG_PEERS

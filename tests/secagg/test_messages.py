@@ -20,6 +20,7 @@ from fedpriv.secagg.messages import (
 )
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
 
+CONTEXT = b"c" * 32
 INVITATION = Invitation(b"r" * 16, 1, b"R" * 32, b"S" * 32)
 
 
@@ -95,18 +96,18 @@ def test_a_signed_message_without_its_signature_is_refused():
 
 @pytest.mark.parametrize("name", ["", "-a", "a" * 33, "a b", "a\n", "ä", "a_b", "../a"])
 def test_names_outside_the_rosters_alphabet_are_refused(name):
-    refused(msgspec.msgpack.encode(["survivors", [name]]), SurvivorList)
+    refused(msgspec.msgpack.encode(["survivors", CONTEXT, [name]]), SurvivorList)
 
 
 @pytest.mark.parametrize("name", ["a", "A1", "0-hospital", "a" * 32])
 def test_names_inside_are_taken(name):
-    assert decode(encode(SurvivorList((name,))), SurvivorList).names == (name,)
+    assert decode(encode(SurvivorList(CONTEXT, (name,))), SurvivorList).names == (name,)
 
 
 def test_too_many_entries_are_refused():
     names = [f"h{i}" for i in range(messages.MAX_HOSPITALS + 1)]
-    refused(msgspec.msgpack.encode(["survivors", names]), SurvivorList)
-    assert decode(msgspec.msgpack.encode(["survivors", names[:-1]]), SurvivorList)
+    refused(msgspec.msgpack.encode(["survivors", CONTEXT, names]), SurvivorList)
+    assert decode(msgspec.msgpack.encode(["survivors", CONTEXT, names[:-1]]), SurvivorList)
 
 
 def test_a_body_above_the_limit_is_refused_unread():
