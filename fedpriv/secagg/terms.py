@@ -27,8 +27,9 @@ class RoundTerms:
     ``parameters``: d, the length of the model vector. ``bits``: each value is in [0, 2^bits).
 
     Raises RuleBroken(UNSAFE_TERMS) unless 2t > n + c and t <= n - dropouts (Bonawitz et al. 2017,
-    section 6.2 with c colluders: two different lists of survivors can never both find t shares), and
-    unless n values fit a lane of the ring.
+    section 6.2 with c colluders: two different lists of survivors can never both find t shares), unless two
+    hospitals are left beside the colluders, unless the smallest cohort is there when all dropouts are
+    gone, and unless n values fit a lane of the ring.
     """
 
     run: bytes
@@ -47,6 +48,11 @@ class RoundTerms:
         n, t, c = len(self.hospitals), self.threshold, self.colluders
         if list(self.hospitals) != sorted(set(self.hospitals)) or not MIN_HOSPITALS <= n <= MAX_HOSPITALS:
             raise RuleBroken(RefusalCode.UNSAFE_TERMS, f"{n} hospitals, or not sorted, or not distinct")
+        if c > n - 2:
+            raise RuleBroken(
+                RefusalCode.UNSAFE_TERMS,
+                f"{c} colluders of {n} hospitals: the sum less their updates is one hospital's update",
+            )
         if min(c, self.dropouts) < 0 or 2 * t <= n + c:
             raise RuleBroken(
                 RefusalCode.UNSAFE_TERMS,
@@ -57,9 +63,10 @@ class RoundTerms:
                 RefusalCode.UNSAFE_TERMS,
                 f"threshold {t} of {n} hospitals leaves room for {n - t} dropouts, not {self.dropouts}",
             )
-        if self.smallest_cohort > n:
+        if self.smallest_cohort > n - self.dropouts:
             raise RuleBroken(
-                RefusalCode.UNSAFE_TERMS, f"smallest cohort {self.smallest_cohort} of only {n} hospitals"
+                RefusalCode.UNSAFE_TERMS,
+                f"smallest cohort {self.smallest_cohort}, but {self.dropouts} of {n} hospitals may drop out",
             )
         if not 1 <= self.parameters <= MAX_PARAMETERS:
             raise RuleBroken(RefusalCode.UNSAFE_TERMS, f"{self.parameters} parameters")
@@ -69,10 +76,10 @@ class RoundTerms:
     def smallest_sum(self) -> int:
         """The fewest hospitals whose sum may be opened.
 
-        Enough for the threshold, for the smallest cohort, and for the noise: shares of distributed
-        noise are sized for at most ``dropouts`` missing hospitals.
+        Never fewer than the threshold and the smallest cohort, and enough for the noise: shares of
+        distributed noise are sized for at most ``dropouts`` missing hospitals.
         """
-        return max(self.threshold, self.smallest_cohort, len(self.hospitals) - self.dropouts)
+        return len(self.hospitals) - self.dropouts
 
     @property
     def layout(self) -> Layout:

@@ -46,6 +46,8 @@ def test_no_request_has_a_field_for_policy():
         {"threshold": 3, "colluders": 1},
         {"threshold": 4, "dropouts": 2},
         {"smallest_cohort": 6},
+        {"smallest_cohort": 4},  # three are left of five when two have dropped out
+        {"threshold": 5, "dropouts": 0, "smallest_cohort": 5, "colluders": 4},
         {"dropouts": -1},
         {"colluders": -1},
         {"bits": 33},
@@ -86,14 +88,15 @@ def test_a_short_list_of_survivors_is_refused():
     assert refused.value.code is RefusalCode.COHORT_TOO_SMALL
 
 
-def test_a_hospitals_own_policy_is_stricter_than_the_study():
-    federation = Federation(terms_for(5))
-    strict = terms_for(5, smallest_cohort=5)
-    federation.hospitals["h0000"] = federation.hospital("h0000", terms=strict)
-    requests = federation.run_to(Stage.SHARE, {Stage.ADVERTISE: ["h0004"]})
-    with pytest.raises(RuleBroken) as refused:
-        federation.hospitals["h0000"].share(requests["h0000"])
-    assert refused.value.code is RefusalCode.COHORT_TOO_SMALL
+def test_a_hospital_whose_cohort_the_study_does_not_keep_takes_no_part_at_all():
+    """If it found out after its upload, the others could still open a sum of four with its update in it."""
+    with pytest.raises(RuleBroken, match=r"smallest cohort 5, but 2 of 5 hospitals may drop out"):
+        terms_for(5, smallest_cohort=5)
+
+
+def test_the_smallest_sum_is_enough_for_threshold_and_cohort():
+    terms = terms_for(7, threshold=5, dropouts=1, smallest_cohort=6)
+    assert terms.smallest_sum == 6 >= max(terms.threshold, terms.smallest_cohort)
 
 
 def test_control_terms_from_the_coordinator_open_a_sum_of_two(monkeypatch):
