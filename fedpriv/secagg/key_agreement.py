@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _KEY_BYTES = 32
 _ZERO_NONCE = bytes(12)
-_HIGH_BIT = 1 << 255  # not part of the coordinate, RFC 7748 section 5
 _FIELD = 2**255 - 19
 _LOW_ORDER = frozenset(  # every u of order 1, 2, 4 or 8: https://cr.yp.to/ecdh.html#validate
     {
@@ -34,16 +33,19 @@ _LOW_ORDER = frozenset(  # every u of order 1, 2, 4 or 8: https://cr.yp.to/ecdh.
         325606250916557431795983626356110631294008115727848805560023387167927233504,
         39382357235489614581723060781553021112529911719440698176882885853963445705823,
         _FIELD - 1,
-        _FIELD,
-        _FIELD + 1,
     }
 )
 
 
 def check_public_key(raw: bytes) -> None:
-    """Return only if the X25519 public key is of no small order; its shared secrets would be zero."""
-    if int.from_bytes(raw, "little") % _HIGH_BIT in _LOW_ORDER:
-        raise RuleBroken(RefusalCode.BAD_KEY, "an X25519 key of low order")
+    """Return only if the X25519 public key is in its one canonical form and of no small order.
+
+    RFC 7748 section 5 reads u + p and a set high bit as u, so one key would have several spellings; with a
+    point of small order all shared secrets are zero.
+    """
+    u = int.from_bytes(raw, "little")
+    if u >= _FIELD or u in _LOW_ORDER:
+        raise RuleBroken(RefusalCode.BAD_KEY, "an X25519 key that is not canonical, or of low order")
 
 
 def pair_mask(mask_key: X25519PrivateKey, peer_key: bytes, own: str, peer: str, context: bytes) -> Mask:

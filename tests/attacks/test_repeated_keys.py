@@ -1,9 +1,12 @@
 """One key under two names, in the roster or among the fresh ones: one hospital counted twice."""
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from support.federation import Federation, public_key, signing_key, terms_for
 
-from fedpriv.secagg import checks
+from fedpriv.secagg import checks, key_agreement
+from fedpriv.secagg.key_agreement import pair_mask
 from fedpriv.secagg.messages import Advertisement, AdvertisementList, Envelope, Stage, decode, encode
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
 
@@ -60,6 +63,47 @@ def test_a_fresh_key_that_appears_twice_is_refused_by_both_sides(field, source):
     with pytest.raises(RuleBroken) as refused:
         federation.hospitals["h0001"].share(listed)
     assert dropped.value.code is refused.value.code is RefusalCode.DUPLICATE_KEY
+
+
+def other_spelling(federation):
+    """h0002 advertises the mask key of h0000 with the bit set that X25519 does not read."""
+    requests = federation.coordinator.open(federation.model)
+    replies = [federation.answer(name, request) for name, request in requests.items()]
+    entries = [decode(reply.body, Advertisement) for reply in replies]
+    key = entries[0].mask_key
+    twin = msgspec.structs.replace(entries[2], mask_key=key[:31] + bytes([key[31] | 0x80]))
+    entries[2] = twin.sealed_by(signing_key("h0002"))
+    return entries
+
+
+def test_another_spelling_of_a_key_is_refused_by_both_sides():
+    federation = Federation(terms_for(3))
+    entries = other_spelling(federation)
+    with pytest.raises(RuleBroken) as dropped:
+        federation.coordinator.receive("h0002", Envelope(Stage.ADVERTISE, encode(entries[2])))
+    with pytest.raises(RuleBroken) as refused:
+        federation.hospitals["h0001"].share(Envelope(Stage.SHARE, encode(AdvertisementList(tuple(entries)))))
+    assert dropped.value.code is refused.value.code is RefusalCode.BAD_KEY
+
+
+def test_control_a_hospital_that_compares_bytes_takes_one_key_under_two_names(monkeypatch):
+    monkeypatch.setattr(checks, "check_public_key", lambda _key: None)
+    monkeypatch.setattr(key_agreement, "check_public_key", lambda _key: None)
+    federation = Federation(terms_for(3))
+    entries = other_spelling(federation)
+    assert federation.hospitals["h0001"].share(
+        Envelope(Stage.SHARE, encode(AdvertisementList(tuple(entries))))
+    )
+    mine, context = X25519PrivateKey.generate(), bytes(32)
+    one, other = (pair_mask(mine, entries[i].mask_key, "a", "b", context) for i in (0, 2))
+    assert one == other
+
+
+@pytest.mark.parametrize("u", [9 + 2**255, 9 + 2**255 - 19, 2**256 - 1])
+def test_a_key_that_is_not_canonical_is_no_key(u):
+    with pytest.raises(RuleBroken):
+        key_agreement.check_public_key(u.to_bytes(32, "little"))
+    key_agreement.check_public_key((9).to_bytes(32, "little"))
 
 
 @pytest.mark.parametrize("change", ["repeated", "unsorted"])
