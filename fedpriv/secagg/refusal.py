@@ -40,9 +40,7 @@ class RefusalCode(IntEnum):
     STUDY_NOT_APPROVED = 40
     POLICY = 41
     BUDGET_SPENT = 42
-    BUSY = 43
-    TRAINING_FAILED = 44
-    INTERNAL = 45
+    INTERNAL = 43
 
 
 class RuleBroken(ProtocolRefused):

@@ -29,7 +29,7 @@ EVENTS = [
     Approve("demo", b"d" * 32),
     Reserve(RUN, 1, b"d" * 32, "smears", "image", PrivacyEvent(1.5, 0.25, 10), b"i" * 32),
     Release(RUN, 1, b"v" * 32),
-    Refuse(RUN, 1, 2, RefusalCode.BUSY, 'a "reason"\n'),
+    Refuse(RUN, 1, 2, RefusalCode.POLICY, 'a "reason"\n'),
     Sign(RUN, 1, 0, b"a" * 32),
     Close(RUN, 1, b"\x00receipt\xff"),
 ]
