@@ -43,7 +43,7 @@ from fedpriv.secagg.messages import (
 )
 from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
-from fedpriv.secagg.ring import unpack
+from fedpriv.secagg.ring import check_sum, unpack
 from fedpriv.secagg.terms import (
     RoundTerms,
     ciphertexts_digest,
@@ -143,9 +143,10 @@ class CoordinatorRound:
                 raise RuleBroken(RefusalCode.OUT_OF_ORDER, "UNMASK ends with total() and close()")
 
     def total(self) -> NDArray[np.int64]:
-        """End UNMASK and open the sum of the survivors' values, exactly: int64 (d,), in [0, n 2^bits).
+        """End UNMASK and open the sum of the survivors' values, exactly: int64 (d,), in [0, n (2^bits - 1)].
 
-        Raises RoundFailed if there are too few shares or any of them is not what was committed to.
+        Raises RoundFailed if a secret has too few shares that fit what was committed to, or if the sum is not
+        one of s values of ``bits`` bits: somebody masked words of its own making.
         """
         self._refuse_if_failed()
         if self.stage is not Stage.UNMASK:
@@ -163,10 +164,15 @@ class CoordinatorRound:
             answers=self._answers,
         )
         add_masks(self._accumulator, unmasking.masks())
+        words, self._accumulator = self._accumulator, np.zeros(0, dtype=np.uint64)
+        total = unpack(words, self.terms.parameters, self.terms.layout)
+        try:
+            check_sum(total, len(self._updates), self.terms.bits)
+        except RuleBroken as error:
+            raise RoundFailed(error.message) from error
         self._failed = False
         self.stage = Stage.CLOSE
-        words, self._accumulator = self._accumulator, np.zeros(0, dtype=np.uint64)
-        return unpack(words, self.terms.parameters, self.terms.layout)
+        return total
 
     def close(self, model_digest_after: bytes, published_digest: bytes) -> dict[str, Envelope]:
         """CLOSE requests: the receipt for everybody who answered, after the model has been updated."""

@@ -89,6 +89,18 @@ def unpack(words: NDArray[np.uint64], count: int, layout: Layout) -> NDArray[np.
     return values
 
 
+def check_sum(total: NDArray[np.int64], hospitals: int, bits: int) -> None:
+    """Return only if ``total``, int64 (d,), can be the sum of ``hospitals`` values of ``bits`` bits each.
+
+    Raises RuleBroken(UPDATE_UNUSABLE) otherwise: a hospital masked words that `pack` would not have made.
+    """
+    if not 0 <= total.min() <= total.max() <= hospitals * (2**bits - 1):
+        raise RuleBroken(
+            RefusalCode.UPDATE_UNUSABLE,
+            f"no {hospitals} updates of {bits} bits have this sum: one of them was out of range",
+        )
+
+
 def quantise(
     update: NDArray[np.float32] | NDArray[np.float64], update_range: float, bits: int
 ) -> NDArray[np.int64]:
