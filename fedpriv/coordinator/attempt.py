@@ -73,7 +73,10 @@ class Attempt:
             if machine.stage is Stage.UPLOAD:
                 self._asked_to_train = tuple(requests)
             self._exchange(requests)
-        moved = move(machine.total(), machine.record.survivors)
+        total = machine.total()
+        for name, owners in machine.unfit_shares.items():
+            self._drop(Stage.UNMASK, name, _unfit(owners))
+        moved = move(total, machine.record.survivors)
         self._exchange(machine.close(_digest(moved.vector), _digest(moved.published)))
         return moved
 
@@ -128,6 +131,11 @@ class Attempt:
 
 def _digest(vector: NDArray[np.float32]) -> bytes:
     return model_digest(vector.astype("<f4").tobytes())
+
+
+def _unfit(owners: list[str]) -> str:
+    first, *others = owners
+    return f"its share of {first} does not fit" + (f", nor {len(others)} more" if others else "")
 
 
 def _phrase(code: RefusalCode) -> str:

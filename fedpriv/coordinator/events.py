@@ -50,7 +50,7 @@ class HospitalAnswered:
 
 @dataclass(frozen=True, slots=True)
 class HospitalDropped:
-    """``name`` is out of ``round`` from ``stage`` on; ``reason`` is a fixed phrase."""
+    """``name`` is out of ``round`` from ``stage`` on; ``reason`` is a phrase that may name hospitals."""
 
     round: int
     stage: Stage

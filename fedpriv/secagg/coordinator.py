@@ -6,7 +6,7 @@ when a stage ends has dropped out. Memory is one accumulator, whatever the numbe
 
 A reply that breaks a rule raises RuleBroken: its sender counts as dropped, the round goes on. The round
 fails closed (RoundFailed) when too few hospitals are left, when a signed update carries another view
-than the coordinator's (the sum would be noise), and when shares do not rebuild what was committed to.
+than the coordinator's (the sum would be noise), and when no t shares rebuild what was committed to.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class CoordinatorRound:
     """One round seen from the coordinator, which knows its own terms and roster like everybody else.
 
     ``stage`` is the one whose replies are awaited. ``refusals`` says why a hospital is out: the code
-    that it sent, or that its own reply broke.
+    that it sent, or that its own reply broke. ``unfit_shares`` says who answered UNMASK with a
+    share that does not fit, and of whose secrets: others' were taken.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class CoordinatorRound:
         self.terms = terms
         self.stage = Stage.ADVERTISE
         self.refusals: dict[str, RefusalCode] = {}
+        self.unfit_shares: dict[str, list[str]] = {}
         self._roster = dict(roster)
         self._signing_key = signing_key
         self._awaited: set[str] = set()
@@ -163,7 +165,10 @@ class CoordinatorRound:
             survivors=frozenset(self._updates),
             answers=self._answers,
         )
-        add_masks(self._accumulator, unmasking.masks())
+        masks = unmasking.masks()
+        self.unfit_shares = unmasking.unfit
+        self.refusals |= dict.fromkeys(unmasking.unfit, RefusalCode.BAD_SHARE)
+        add_masks(self._accumulator, masks)
         words, self._accumulator = self._accumulator, np.zeros(0, dtype=np.uint64)
         total = unpack(words, self.terms.parameters, self.terms.layout)
         try:

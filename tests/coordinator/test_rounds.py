@@ -1,5 +1,6 @@
 """Rounds over a link in memory: what moves, what is recorded, what a loss or a refusal does."""
 
+import msgspec
 import numpy as np
 import pytest
 from support.memory import PARAMETERS, MemoryFederation
@@ -11,7 +12,7 @@ from fedpriv.coordinator.run_folder import RoundStarted, open_run
 from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.model.folder import load_model
 from fedpriv.node.events import Close, Release, Reserve
-from fedpriv.secagg.messages import Stage
+from fedpriv.secagg.messages import Envelope, HeldShare, Stage, UnmaskShares, decode, encode
 
 BEFORE_TRAINING = (Stage.ADVERTISE, Stage.SHARE)
 AFTER_UPLOAD = (Stage.AGREE, Stage.UNMASK, Stage.CLOSE)
@@ -89,6 +90,25 @@ def test_the_claim_counts_every_round_that_was_trained_in(federation):
     card = load_model(federation.run.model_folder).card
     assert card.rounds == 2
     assert card.privacy.epsilon == pytest.approx(spent)
+
+
+def test_a_share_that_does_not_fit_is_recorded_and_costs_no_round(tmp_path):
+    federation = MemoryFederation(tmp_path, small_study(FULL_BATCH))
+
+    def lie(name, request, reply):
+        if request.stage is not Stage.UNMASK or name != "A":
+            return reply
+        answer = decode(reply.body, UnmaskShares)
+        wrong = tuple(HeldShare(held.owner, bytes(33)) for held in answer.self_mask_shares)
+        answer = msgspec.structs.replace(answer, self_mask_shares=wrong)
+        key = federation.members["A"].home.identity().signing_key
+        return Envelope(reply.stage, encode(answer.sealed_by(key)))
+
+    federation.link.edit = lie
+    ended = federation.round()
+    federation.close()
+    assert (ended.outcome, ended.cohort) == ("complete", ("A", "B", "C"))
+    assert ended.dropped == {"A": "unmask: its share of A does not fit"}
 
 
 def test_a_crash_in_a_round_costs_its_number_and_its_charge(federation):
