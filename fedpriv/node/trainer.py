@@ -72,11 +72,11 @@ class LocalTrainer:
         """What one round costs; to be charged before :meth:`train` is called."""
         return self._sampler.event(self._noise_multiplier, self._training.local_steps)
 
-    def train(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The weighted update after this round's steps from the model ``vector``, both float32 (d,).
+    def train(self, vector: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The weighted update float64 (d,) after this round's steps from the model ``vector``, float32 (d,).
 
-        Coordinates lie within plus or minus ``update_range``; the noise is inside, so limiting them costs
-        nothing. Raises ValueError if ``vector`` has another length or is not finite.
+        Coordinates lie within plus or minus ``update_range``, to the last bit; the noise is inside, so limiting
+        them costs nothing. Raises ValueError if ``vector`` has another length or is not finite.
         """
         start = vector.astype(np.float64)
         weights = start.copy()
@@ -87,7 +87,7 @@ class LocalTrainer:
             weights -= self._training.learning_rate * velocity
         update = self._share * (weights - start)
         limit = self._update_range
-        return np.clip(update, -limit, limit).astype(np.float32)
+        return np.clip(update, -limit, limit)  # in float32 the limit itself may be out of range
 
 
 def _make_step(

@@ -22,8 +22,8 @@ class FloatTrainer(Protocol):
     def parameters(self) -> int:
         """The length d of the model vector."""
 
-    def train(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The update of one round from the model ``vector``, both float32 (d,)."""
+    def train(self, vector: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The update of one round, float64 (d,), from the model ``vector``, float32 (d,)."""
 
 
 class FixedPoint:

@@ -1,5 +1,6 @@
 """A hospital's trainer: what it computes, what it costs, and that nothing but the update leaves it."""
 
+import msgspec
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,6 +12,7 @@ from fedpriv.legacy_keras import tf
 from fedpriv.model.network import build_model
 from fedpriv.model.weights import dimension, from_vector, to_vector
 from fedpriv.node.trainer import LocalTrainer
+from fedpriv.secagg.ring import quantise
 from fedpriv.study import parse_study
 
 FALSE_ALARM = 1e-6
@@ -58,7 +60,7 @@ def test_the_update_is_one_finite_vector_and_the_trainer_says_nothing_else(data,
     local = trainer(study, data)
     update = local.train(start)
     assert isinstance(update, np.ndarray)
-    assert (update.shape, update.dtype) == (start.shape, np.float32)
+    assert (update.shape, update.dtype) == (start.shape, np.float64)
     assert np.isfinite(update).all()
     assert sorted(name for name in vars(type(local)) if not name.startswith("_")) == [
         "event",
@@ -67,6 +69,19 @@ def test_the_update_is_one_finite_vector_and_the_trainer_says_nothing_else(data,
     ]
     assert all(name.startswith("_") for name in vars(local))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("update_range", [0.1, 0.05, 0.3, 1e-4])
+def test_an_update_at_its_limit_is_in_range(data, update_range):
+    """0.1 as float32 is more than 0.1: a hospital would charge, train, and then refuse its own update."""
+    study = make_study(PLANNED, ("update_range = 1.0", f"update_range = {update_range}"))
+    study = msgspec.structs.replace(
+        study, training=msgspec.structs.replace(study.training, learning_rate=1000.0)
+    )
+    update = trainer(study, data).train(to_vector(build_model(study)))
+    assert np.abs(update).max() == update_range
+    values = quantise(update, study.update_range, 16)
+    assert (values.min(), values.max()) == (0, 2**16 - 2)
 
 
 def test_the_event_is_what_is_performed(data):
