@@ -150,6 +150,7 @@ def found(
         smallest_cohort=study.secure_aggregation.smallest_cohort,
         largest_epsilon=privacy.epsilon,
         largest_delta=privacy.delta,
+        colluders=study.secure_aggregation.colluders,
         noise=(privacy.noise,),
     )
     nodes = {

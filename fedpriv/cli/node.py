@@ -41,6 +41,9 @@ def init(
         Literal["refuse", "skip"], typer.Option(help="What to do with an unusable image.")
     ] = "refuse",
     smallest_cohort: Annotated[int, typer.Option(help="Policy: never fewer hospitals in a sum.")] = 2,
+    colluders: Annotated[
+        int, typer.Option(min=0, help="Policy: so many colluding hospitals must be tolerated.")
+    ] = 1,
     largest_epsilon: Annotated[
         float, typer.Option(help="Policy: the most epsilon these images may ever spend.")
     ] = 8.0,
@@ -73,7 +76,10 @@ def init(
                 on_bad_image=on_bad_image,
             ),
             policy=Policy(
-                smallest_cohort=smallest_cohort, largest_epsilon=largest_epsilon, largest_delta=largest_delta
+                smallest_cohort=smallest_cohort,
+                largest_epsilon=largest_epsilon,
+                largest_delta=largest_delta,
+                colluders=colluders,
             ),
         ),
     )

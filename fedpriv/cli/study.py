@@ -47,8 +47,9 @@ update_range = 1.0        # largest absolute coordinate of an update
 
 [secure_aggregation]
 smallest_cohort = {smallest_cohort}
-colluders = 0             # threshold t: the smallest with 2 t > n + colluders
-dropouts = {dropouts}
+colluders = {colluders}             # so many hospitals may be in league with the coordinator
+dropouts = {dropouts}              # so many may be lost in a round: at most n - t, 2 t > n + colluders. Three
+                          # hospitals with one colluder may lose none, from four on one
 bits = 16
 """
 
@@ -76,6 +77,7 @@ def new(
     text = draft(name, units, labels)
     write_new_file(path, text, StudyError)
     typer.echo(f"wrote {path}; next: fedpriv study plan {path}")
+    typer.echo(_tolerates(len(units)))
 
 
 def draft(name: str, units: dict[str, int], classes: tuple[str, ...]) -> str:
@@ -83,12 +85,13 @@ def draft(name: str, units: dict[str, int], classes: tuple[str, ...]) -> str:
     from fedpriv.identity.keys import check_name
     from fedpriv.study import parse_study
 
-    dropouts = 1 if len(units) > 2 else 0  # noqa: PLR2004 - t = 2 of 2 leaves no room
+    colluders, dropouts = _tolerated(len(units))
     text = _TEMPLATE.format(
         name=_quoted(name),
         classes=", ".join(map(_quoted, classes)),
         hospitals="\n".join(f"{check_name(who)} = {count}" for who, count in sorted(units.items())),
         delta=min(1e-5, 0.1 / max(1, sum(units.values()))),
+        colluders=colluders,
         dropouts=dropouts,
         smallest_cohort=max(2, len(units) - dropouts),
     )
@@ -172,6 +175,29 @@ def show(study_file: StudyFile, as_json: AsJson = False) -> None:
     )
     if study.privacy.noise_multiplier is None:
         typer.echo("not planned yet: fedpriv study plan")
+
+
+def _tolerates(hospitals: int) -> str:
+    """What a draft for so many hospitals withstands, in words."""
+    colluders, dropouts = _tolerated(hospitals)
+    if not colluders:
+        return "two hospitals cannot hide from each other: the sum less one's own update is the other's"
+    lost = (
+        "one may be lost in a round"
+        if dropouts
+        else "none may be lost in a round, which then fails (from four hospitals on, one may)"
+    )
+    return f"one of the {hospitals} hospitals may be in league with the coordinator; {lost}"
+
+
+def _tolerated(hospitals: int) -> tuple[int, int]:
+    """Colluders and dropouts of a draft: one of each, as far as so many hospitals allow, colluders first.
+
+    Without a tolerated colluder, one bribed hospital and the coordinator open the update of any other.
+    """
+    colluders = min(1, max(0, hospitals - 2))
+    threshold = (hospitals + colluders) // 2 + 1
+    return colluders, min(1, max(0, hospitals - threshold))
 
 
 def _quoted(text: str) -> str:

@@ -28,12 +28,15 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[policy]``: what this hospital takes part in at most.
 
     ``smallest_cohort``: never fewer hospitals in a sum. ``largest_epsilon`` at ``largest_delta``: what the
-    dataset may spend in its whole life, over all studies and coordinators. ``noise``: the kinds allowed.
+    dataset may spend in its whole life, over all studies and coordinators. ``colluders``: at least so many
+    other hospitals must be tolerated in league with the coordinator; where none is, a single one is enough
+    to open an update. ``noise``: the kinds allowed.
     """
 
     smallest_cohort: Annotated[int, Meta(ge=2)]
     largest_epsilon: Annotated[float, Meta(gt=0)]
     largest_delta: Annotated[float, Meta(gt=0, lt=1)]
+    colluders: Annotated[int, Meta(ge=0)] = 1
     noise: Annotated[tuple[Noise, ...], Meta(min_length=1)] = ("local", "distributed")
 
 
@@ -62,6 +65,13 @@ def check_study(policy: Policy, study: Study, hospital: str) -> None:
         raise Declined(
             RefusalCode.POLICY,
             f"policy largest_epsilon is {policy.largest_epsilon:g}; the study's is {privacy.epsilon:g}",
+        )
+    tolerated = study.secure_aggregation.colluders
+    if policy.colluders > tolerated:
+        raise Declined(
+            RefusalCode.POLICY,
+            f"policy colluders is {policy.colluders}; the study tolerates {tolerated} of "
+            f"{len(study.hospitals)} hospitals in league with the coordinator",
         )
     most = len(study.hospitals) - study.secure_aggregation.dropouts
     if policy.smallest_cohort > most:

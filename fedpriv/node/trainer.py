@@ -75,8 +75,8 @@ class LocalTrainer:
     def train(self, vector: NDArray[np.float32]) -> NDArray[np.float64]:
         """The weighted update float64 (d,) after this round's steps from the model ``vector``, float32 (d,).
 
-        Coordinates lie within plus or minus ``update_range``, to the last bit; the noise is inside, so limiting
-        them costs nothing. Raises ValueError if ``vector`` has another length or is not finite.
+        Coordinates lie within plus or minus ``update_range``, to the last bit; the noise is inside, so
+        limiting them costs nothing. Raises ValueError if ``vector`` has another length or is not finite.
         """
         start = vector.astype(np.float64)
         weights = start.copy()

@@ -88,7 +88,7 @@ def ready_made(tmp_path_factory):
         typed = ["coordinator init --home coordinator --listen 127.0.0.1:9092"]
         for name in "ABC":
             typed.append(f"keys new {name} --home {name}")
-            options = f"--name {name} --images smears --hospital {name} --largest-epsilon 8"
+            options = f"--name {name} --images smears --hospital {name} --colluders 0"
             typed.append(f"node init --home {name} {options} --coordinator 127.0.0.1:9092")
         requests = " ".join(f"{name}/{name}.request.toml" for name in "ABC")
         typed.append(f"keys enrol {requests} --federation demo --home coordinator")

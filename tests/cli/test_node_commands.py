@@ -34,6 +34,8 @@ def home(fedpriv, tmp_path, study):
         "smears",
         "--coordinator",
         "localhost:9092",
+        "--colluders",
+        0,
     )
     assert outcome.code == 0
     return open_home(tmp_path / "home")
@@ -61,14 +63,15 @@ def test_init_passes_every_option_on(fedpriv, tmp_path):
             "fed.example.org:1",
         ),
         *("--dataset", "pbs", "--hospital", "B", "--split", "train", "--on-bad-image", "skip"),
-        *("--smallest-cohort", 4, "--largest-epsilon", 3, "--largest-delta", 1e-6),
+        *("--smallest-cohort", 4, "--colluders", 2, "--largest-epsilon", 3, "--largest-delta", 1e-6),
     )
     assert outcome.code == 0
     config = open_home(tmp_path / "home").config
     assert (config.dataset.name, config.dataset.hospital, config.dataset.split) == ("pbs", "B", "train")
     assert config.dataset.on_bad_image == "skip"
     policy = config.policy
-    assert (policy.smallest_cohort, policy.largest_epsilon, policy.largest_delta) == (4, 3.0, 1e-6)
+    assert (policy.smallest_cohort, policy.colluders) == (4, 2)
+    assert (policy.largest_epsilon, policy.largest_delta) == (3.0, 1e-6)
 
 
 @pytest.mark.parametrize(

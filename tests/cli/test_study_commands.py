@@ -27,6 +27,22 @@ def test_a_new_study_is_sound_for_any_number_of_hospitals(fedpriv, tmp_path, cou
     assert fedpriv("study", "new", "many", *options).code == 0
     study = load_study(tmp_path / "many.toml")
     assert study.privacy.delta * study.units < 1
+    rules = study.secure_aggregation
+    assert rules.colluders == (1 if count >= 3 else 0)
+    assert rules.dropouts == (1 if count >= 4 else 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "line"),
+    [
+        (2, "two hospitals cannot hide from each other"),
+        (3, "one of the 3 hospitals may be in league with the coordinator; none may be lost in a round"),
+        (5, "one of the 5 hospitals may be in league with the coordinator; one may be lost in a round\n"),
+    ],
+)
+def test_a_new_study_says_what_it_withstands(fedpriv, count, line):
+    options = [word for number in range(count) for word in ("--hospital", f"h{number}=100")]
+    assert line in fedpriv("study", "new", "x", *options).out
 
 
 def test_a_new_study_never_overwrites(fedpriv, study_file):

@@ -8,7 +8,7 @@ from fedpriv.node.policy import Policy
 
 @pytest.fixture
 def policy():
-    return Policy(smallest_cohort=2, largest_epsilon=8.0, largest_delta=1e-5)
+    return Policy(smallest_cohort=2, largest_epsilon=8.0, largest_delta=1e-5, colluders=0)
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def template(tmp_path_factory, door, smears):
             name="A",
             coordinator=f"127.0.0.1:{door.port}",
             dataset=Dataset(name="smears", images=str(smears), hospital="A"),
-            policy=Policy(smallest_cohort=2, largest_epsilon=8.0, largest_delta=1e-5),
+            policy=Policy(smallest_cohort=2, largest_epsilon=8.0, largest_delta=1e-5, colluders=0),
         ),
     )
     operator = Operator("consortium", OPERATOR.signing_public_key, SECRETS.authority.certificate_pem)

@@ -98,7 +98,7 @@ def test_two_coordinators_share_one_budget(tmp_path):
 
 def test_a_stricter_cohort_of_one_hospital_makes_it_leave_and_the_others_go_on(tmp_path):
     federation = MemoryFederation(tmp_path, small_study(FULL_BATCH))
-    strict = Policy(smallest_cohort=3, largest_epsilon=8.0, largest_delta=1e-5, noise=("local",))
+    strict = Policy(smallest_cohort=3, largest_epsilon=8.0, largest_delta=1e-5, colluders=0, noise=("local",))
     member = federation.members["A"]
     object.__setattr__(member.home, "config", msgspec.structs.replace(member.home.config, policy=strict))
     member.node = type(member.node)(member.home, member.journal, prepare_with(member.trainer))

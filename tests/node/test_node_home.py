@@ -19,7 +19,7 @@ def config(tmp_path):
         name="A",
         coordinator="localhost:9092",
         dataset=Dataset(name="smears", images=str(tmp_path / "images"), hospital="A", split="train"),
-        policy=Policy(smallest_cohort=2, largest_epsilon=8.0, largest_delta=1e-5),
+        policy=Policy(smallest_cohort=2, largest_epsilon=8.0, largest_delta=1e-5, colluders=0),
     )
 
 

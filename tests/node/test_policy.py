@@ -32,6 +32,10 @@ def test_a_study_within_the_policy_passes(policy, study):
         ({"largest_delta": 1e-6}, "policy largest_delta is 1e-06; the study's is 1e-05"),
         ({"largest_epsilon": 7.5}, "policy largest_epsilon is 7.5; the study's is 8"),
         ({"smallest_cohort": 3}, "policy smallest_cohort is 3; the study goes on with 2 of 3 hospitals"),
+        (
+            {"colluders": 1},
+            "policy colluders is 1; the study tolerates 0 of 3 hospitals in league with the coordinator",
+        ),
         ({"smallest_cohort": 9}, "policy smallest_cohort is 9; the study goes on with 2 of 3 hospitals"),
     ],
 )
@@ -44,6 +48,15 @@ def test_the_stricter_policy_wins_and_names_both_numbers(policy, study, rule, me
 )
 def test_a_policy_exactly_at_the_studys_numbers_passes(policy, study, rule):
     check_study(replace(policy, **rule), study, "A")
+
+
+def test_a_policy_that_says_nothing_of_colluders_wants_one_tolerated(study):
+    policy = parse_toml(
+        "smallest_cohort = 2\nlargest_epsilon = 8\nlargest_delta = 1e-5", "node.toml", Policy, HomeError
+    )
+    assert "policy colluders is 1" in refusal_of(lambda: check_study(policy, study, "A"))
+    rules = replace(study.secure_aggregation, smallest_cohort=3, colluders=1, dropouts=0)
+    check_study(policy, replace(study, secure_aggregation=rules), "A")
 
 
 def test_a_study_for_other_hospitals_is_refused(policy, study):
@@ -89,6 +102,7 @@ def test_a_claim_short_of_the_truth_by_a_little_is_refused():
         ("largest_epsilon = 0", "largest_epsilon: expected `float` > 0"),
         ("largest_epsilon = nan", "largest_epsilon: expected `float` > 0"),
         ("largest_delta = 1.0", "largest_delta: expected `float` < 1"),
+        ("colluders = -1", "colluders: expected `int` >= 0"),
         ("noise = []", "noise: expected `array` of length >= 1"),
         ("noise = ['loud']", "'loud' is none of local, distributed, none"),
         ("largest_rounds = 1", "unknown section or key: largest_rounds"),

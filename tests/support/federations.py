@@ -11,7 +11,13 @@ QUICK = Deadlines(join_s=90.0, answer_s=30.0, training_s=45.0)
 
 
 def small_study(*, rounds=8, **training):
-    """A study of three hospitals with 24 images each; noise that makes it cheap, steps that make it quick."""
+    """A study of three hospitals with 24 images each; noise that makes it cheap, steps that make it quick.
+
+    It tolerates a loss, so no colluder.
+    """
     study = parse_study(draft("test", dict.fromkeys("ABC", 24), CLASSES), "the study")
     changed = msgspec.structs.replace(study.training, rounds=rounds, local_steps=1, **training)
-    return msgspec.structs.replace(study, training=changed).with_noise_multiplier(6.0)
+    rules = msgspec.structs.replace(study.secure_aggregation, smallest_cohort=2, colluders=0, dropouts=1)
+    return msgspec.structs.replace(study, training=changed, secure_aggregation=rules).with_noise_multiplier(
+        6.0
+    )

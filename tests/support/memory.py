@@ -115,6 +115,7 @@ class MemoryFederation:
                     smallest_cohort=2,
                     largest_epsilon=privacy.epsilon,
                     largest_delta=privacy.delta,
+                    colluders=self.study.secure_aggregation.colluders,
                     noise=(privacy.noise,),
                 ),
             ),
