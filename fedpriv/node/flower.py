@@ -263,17 +263,18 @@ class _Link:
         pause_s = _FIRST_POLL_S
         while not self._stop.is_set():
             self._deliver(client)
-            received = client.receive()
-            if received is None:
-                self._stop.wait(pause_s)
-                pause_s = min(1.5 * pause_s, _LAST_POLL_S)
-                continue
-            pause_s = _FIRST_POLL_S
-            message, tree = received
             try:
+                received = _receive(client)
+                if received is None:
+                    self._stop.wait(pause_s)
+                    pause_s = min(1.5 * pause_s, _LAST_POLL_S)
+                    continue
+                pause_s = _FIRST_POLL_S
+                message, tree = received
                 request = _pull(client, message, tree)
             except ProtocolRefused as refused:
                 _log.warning("ignored a message: %s", refused.message)
+                self._stop.wait(pause_s)  # whoever sends nonsense without end must not fill the log
                 continue
             self._unsent = Message(_to_content(self._handle(request)), reply_to=message)
 
@@ -300,6 +301,16 @@ class _Link:
         self._state = state
         _log.info("link %s%s", state, f" ({failure})" if failure else "")
         self._on_state(state)
+
+
+def _receive(client: _Client) -> tuple[Message, ObjectTree] | None:
+    """The next message, None if there is none; ProtocolRefused if flwr cannot make one of the answer."""
+    try:
+        return client.receive()
+    except grpc.RpcError:
+        raise
+    except Exception as error:
+        raise ProtocolRefused(f"not a message: {type(error).__name__}") from error
 
 
 def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
