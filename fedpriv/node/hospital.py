@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from fedpriv.node.journal import Journal
     from fedpriv.study import Study
 
+_MOST_ROWS_PER_CODE = 10
+
 _log = logging.getLogger(__name__)
 
 
@@ -187,10 +189,22 @@ class Hospital:
         self._leave()
         _log.warning("refused %s: %s (%s)", stage.name, code.name, reason)
         refused = Refuse(run, number, stage, code, reason)
-        rows = self._journal.rows
-        if not rows or rows[-1].event != refused:  # whoever repeats a bad request must not fill the disk
+        if self._is_news(refused):
             self._journal.append(refused)
         return refusal(stage, code)
+
+    def _is_news(self, refused: Refuse) -> bool:
+        """Whether ``refused`` gets a row: bad requests must not fill the disk, and no kind goes unrecorded.
+
+        Since the last row that is no refusal, each one gets one row, and each code at most ten.
+        """
+        alike = []
+        for row in reversed(self._journal.rows):
+            if not isinstance(row.event, Refuse):
+                break
+            if row.event.code == refused.code:
+                alike.append(row.event)
+        return refused not in alike and len(alike) < _MOST_ROWS_PER_CODE
 
     def _leave(self) -> None:
         if self._current is not None:
