@@ -72,7 +72,7 @@ def check_link_key(line: bytes) -> bytes:
     """``line`` itself, if it is a P-384 public key in canonical OpenSSH form; IdentityError otherwise."""
     try:
         key = load_ssh_public_key(line)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, NotImplementedError) as error:  # the last for compressed points
         raise IdentityError("a link key is no OpenSSH public key") from error
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP384R1):
         raise IdentityError("a link key is not on the curve P-384")

@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -139,6 +141,17 @@ def test_only_p_384_is_a_link_key(key):
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     with pytest.raises(IdentityError, match="not on the curve P-384"):
         check_link_key(line)
+
+
+def test_a_compressed_point_is_no_link_key():
+    """OpenSSH has a form for it that the library names instead of refusing."""
+    compressed = (
+        new_identity("A").link_key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    )
+    fields = (b"ecdsa-sha2-nistp384", b"nistp384", compressed)
+    blob = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    with pytest.raises(IdentityError, match="no OpenSSH public key"):
+        check_link_key(b"ecdsa-sha2-nistp384 " + base64.b64encode(blob))
 
 
 @pytest.mark.parametrize("change", [lambda line: line + b" comment", lambda line: line + b"\n"])
