@@ -92,12 +92,14 @@ def bundle(
     from fedpriv.coordinator import service
     from fedpriv.coordinator.bundle import write_bundle
     from fedpriv.coordinator.home import open_home
+    from fedpriv.coordinator.rounds import publish
 
     coordinator = open_home(home)
     chosen = service.choose_run(coordinator, study_path=None, name=run)
     roster = coordinator.roster()
     journals = _exports(journal or [], roster, chosen)
     with coordinator.one_command():
+        publish(chosen)  # a crash may have left a card that knows too few rounds
         path = write_bundle(chosen, roster, coordinator.identity(), journals)
     absent = [name for name in chosen.study.names if name not in journals]
     typer.echo(f"{path}, with {len(journals)} of {len(chosen.study.names)} journals")

@@ -74,17 +74,14 @@ class Coordinator:
             ended = attempt.ended("failed", reason=error.message, before=before, after=before)
         except KeyboardInterrupt:
             self._run.append(attempt.ended("failed", reason="interrupted", before=before, after=before))
+            publish(self._run)
             raise
         else:
             self._run.save_checkpoint(number, progress)
             ended = attempt.ended("complete", reason="", before=before, after=progress.vector)
             self._progress = progress
         self._run.append(ended)
-        claim = claim_of(self._run)
-        if ended.outcome == "complete":
-            published = self._progress.published
-            card = card_for(self._study, published, rounds=len(self._run.completed()), claim=claim)
-            save_model(self._run.model_folder, card, published)
+        claim = publish(self._run)
         self._observe(events.RoundOver(ended, claim.epsilon))
         return ended
 
@@ -111,6 +108,18 @@ class Coordinator:
 
     def _moved(self, total: NDArray[np.int64], survivors: tuple[str, ...]) -> Progress:
         return moved(self._study, self._progress, total, survivors, rounds=len(self._run.completed()) + 1)
+
+
+def publish(run: RunFolder) -> Claim:
+    """Write the model folder anew, and give what its card claims: rounds that failed since have cost, too.
+
+    Before the first complete round there is no model.
+    """
+    claim, rounds = claim_of(run), len(run.completed())
+    if rounds:
+        vector = run.latest().published
+        save_model(run.model_folder, card_for(run.study, vector, rounds=rounds, claim=claim), vector)
+    return claim
 
 
 def charged_rounds(run: RunFolder) -> int:
