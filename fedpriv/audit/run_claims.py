@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fedpriv.audit.composition import composed
+from fedpriv.audit.composition import best_guess, composed
 from fedpriv.audit.round_claims import RoundClaims
 from fedpriv.coordinator.run_folder import RoundStarted
 
@@ -92,7 +92,15 @@ def _verify_models(claims: Claims, run: RunEvidence) -> None:
     if card is None:
         claims.hold("model", "there is none, though rounds are complete", given=not complete)
         return
-    claims.hold("model card", "it is of another study", given=card.study_digest == run.study.digest.hex())
+    study = run.study
+    for what, given, due in (
+        ("digest of the study", card.study_digest, study.digest.hex()),
+        ("study", card.study, study.study.name),
+        ("network", card.network, study.model.name),
+        ("classes", card.classes, study.study.classes),
+        ("size of images", card.image_size, study.images.size),
+    ):
+        claims.hold("model card", f"its {what} is not that of the study", given=given == due)
     claims.hold(
         "model card", f"it counts {card.rounds} rounds, the record {complete}", given=card.rounds == complete
     )
@@ -142,12 +150,17 @@ def _verify_cost(claims: Claims, run: RunEvidence) -> Epsilon:
         ("delta", claim.delta, privacy.delta),
     ):
         claims.hold("model card", f"{what} {claimed}, the study has {due}", given=claimed == due)
-    claimed_epsilon = math.inf if claim.epsilon is None else claim.epsilon
-    claims.hold(
-        "model card",
-        f"it claims epsilon {claimed_epsilon:.6g}; {run.charged} charged rounds cost {spent.pld:.6g}",
-        given=claimed_epsilon == spent.pld or math.isclose(claimed_epsilon, spent.pld, rel_tol=_FRACTION),
-    )
+    success = 1.0 if privacy.noise == "none" else best_guess((run.study.cost_of(run.charged),))
+    for what, said, due, nothing_said in (
+        ("epsilon", claim.epsilon, spent.pld, math.inf),
+        ("candidate_success", claim.candidate_success, success, 1.0),
+    ):
+        claimed = nothing_said if said is None else said
+        claims.hold(
+            "model card",
+            f"it claims {what} {claimed:.6g}; {run.charged} charged rounds cost {due:.6g}",
+            given=claimed == due or math.isclose(claimed, due, rel_tol=_FRACTION),
+        )
     return spent
 
 

@@ -15,6 +15,7 @@ from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.model.folder import Card, card_for, load_model, save_model
 from fedpriv.node.export import export_for
 from fedpriv.node.hospital import Hospital, Prepared
+from fedpriv.secagg.messages import Stage
 from fedpriv.study import dump_study
 
 
@@ -104,6 +105,19 @@ def test_an_average_that_is_published_is_signed(tmp_path):
     assert found.run.card.model_digest == last.record.receipt.published_digest.hex() != last.model_after
     assert verdict.failures == ()
     assert gaps(verdict) == {"model"}
+
+
+def test_a_round_that_failed_at_the_end_is_in_the_cards_epsilon(tmp_path):
+    federation = MemoryFederation(tmp_path, small_study(FULL_BATCH))
+    federation.round()
+    federation.link.deaf.update({"B": Stage.UPLOAD, "C": Stage.UPLOAD})
+    assert federation.round().outcome == "failed"
+    federation.close()
+    found, verdict = read(federation)
+    assert verdict.failures == ()
+    assert found.run.charged == 2
+    assert found.run.card.rounds == 1
+    assert found.run.card.privacy.epsilon == verdict.spent.pld
 
 
 def test_another_model_than_the_published_average_is_found(tmp_path):
