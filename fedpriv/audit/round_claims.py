@@ -94,10 +94,16 @@ class RoundClaims:
                 entry.verify(self._keys[entry.name])
             if self._complete:  # in a failed round another context is the very reason
                 self._claims.hold(place, "signed another view of the round", given=entry.context == context)
+        asked, committed = sorted(self._ended.asked_to_train), _names(self._record.commitments)
         self._claims.hold(
             self._place,
             "an update came from a hospital that, so it says, was not asked to train",
-            given=set(_names(self._record.updates)) <= set(self._ended.asked_to_train),
+            given=set(_names(self._record.updates)) <= set(asked),
+        )
+        self._claims.hold(
+            self._place,
+            "it does not say that all who had committed were asked to train, or none",
+            given=asked in ([], committed),
         )
 
     def _agreements(self, context: bytes) -> None:

@@ -103,6 +103,8 @@ TAMPERED = {
     ),
     "a smaller cohort": (lambda line: replace(line, cohort=("A", "B")), "round 1"),
     "nobody asked to train": (lambda line: replace(line, asked_to_train=()), "round 1"),
+    "another asked to train": (lambda line: replace(line, asked_to_train=("A", "B", "D")), "round 1"),
+    "asked twice": (lambda line: replace(line, asked_to_train=("A", "A", "B", "C")), "round 1"),
     "called failed": (lambda line: replace(line, outcome="failed", cohort=()), "round 1"),
     "another model made": (lambda line: replace(line, model_after="00" * 32), "round 1, receipt"),
     "another model before": (lambda line: replace(line, model_before="00" * 32), "round 1"),
