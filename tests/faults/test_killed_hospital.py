@@ -138,7 +138,7 @@ def run_round(world, subject, notes, number):
             coordinator.receive(name, reply)
         if stage is Stage.UNMASK:
             coordinator.total()
-            requests = coordinator.close(bytes(32))
+            requests = coordinator.close(bytes(32), bytes(32))
         elif stage is not Stage.CLOSE:
             requests = coordinator.advance()
 

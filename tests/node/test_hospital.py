@@ -1,5 +1,7 @@
 """A hospital against coordinators that ask for too much: refused with a code, recorded, paid by nobody."""
 
+import shutil
+
 import msgspec
 import numpy as np
 import pytest
@@ -7,10 +9,13 @@ from support.memory import PARAMETERS, MemoryFederation, prepare_with
 from support.studies import FULL_BATCH, small_study
 
 from fedpriv.coordinator.run_folder import new_run
+from fedpriv.dp.accounting import composed_epsilon
+from fedpriv.identity.keys import new_identity
 from fedpriv.node.events import Refuse, Release, Reserve, Sign
-from fedpriv.node.policy import Policy
+from fedpriv.node.journal import DATABASE_FILE, HEAD_FILE
 from fedpriv.secagg.messages import Envelope, Invitation, Refusal, Stage, decode, encode
 from fedpriv.secagg.refusal import RefusalCode
+from fedpriv.study import dump_study
 
 ZERO_MODEL = np.zeros(PARAMETERS, "<f4").tobytes()
 
@@ -96,19 +101,71 @@ def test_two_coordinators_share_one_budget(tmp_path):
     federation.close()
 
 
-def test_a_stricter_cohort_of_one_hospital_makes_it_leave_and_the_others_go_on(tmp_path):
-    federation = MemoryFederation(tmp_path, small_study(FULL_BATCH))
-    strict = Policy(smallest_cohort=3, largest_epsilon=8.0, largest_delta=1e-5, colluders=0, noise=("local",))
-    member = federation.members["A"]
-    object.__setattr__(member.home, "config", msgspec.structs.replace(member.home.config, policy=strict))
-    member.node = type(member.node)(member.home, member.journal, prepare_with(member.trainer))
-    ended = federation.round()
+def only_a_refuses(federation, ended, code, reason):
+    """A says no with this code and keeps the reason; the round is complete without it, and A pays nothing."""
     assert ended.outcome == "complete"
     assert ended.cohort == ("B", "C")
-    assert ended.dropped["A"] == "advertise: policy"
+    assert ended.dropped["A"] == f"advertise: {code}"
     (refused,) = federation.events_of("A", Refuse)
-    assert "smallest_cohort is 3" in refused.reason
-    federation.close()
+    assert reason in refused.reason
+    assert not federation.members["A"].trainer.trained
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ({"smallest_cohort": 3}, "policy smallest_cohort is 3; the study goes on with 2 of 3 hospitals"),
+        ({"largest_epsilon": 3.0}, "policy largest_epsilon is 3; the study's is 8"),
+        ({"largest_delta": 1e-6}, "policy largest_delta is 1e-06; the study's is 1e-05"),
+        ({"noise": ("distributed",)}, 'policy noise allows distributed; the study has noise = "local"'),
+    ],
+)
+def test_a_hospital_with_a_stricter_policy_leaves_and_the_others_go_on(federation, policy, reason):
+    member = federation.members["A"]
+    strict = msgspec.structs.replace(member.home.config.policy, **policy)
+    object.__setattr__(member.home, "config", msgspec.structs.replace(member.home.config, policy=strict))
+    member.node = type(member.node)(member.home, member.journal, prepare_with(member.trainer))
+    only_a_refuses(federation, federation.round(), "policy", reason)
+
+
+def test_a_study_that_one_hospital_did_not_approve_goes_on_without_it(federation, tmp_path):
+    other = small_study(("rounds = 4", "rounds = 3"), FULL_BATCH)
+    path = tmp_path / "other.toml"
+    path.write_text(dump_study(other))
+    for name in ("B", "C"):
+        member = federation.members[name]
+        member.home.approve(member.journal, path)
+    run = new_run(federation.runs, other, np.zeros(PARAMETERS, np.float32))
+    ended = federation.round(federation.coordinator(run))
+    only_a_refuses(federation, ended, "study not approved", other.digest.hex()[:16])
+
+
+def test_what_one_coordinator_spent_another_cannot_spend_again(tmp_path):
+    """A second consortium with a roster and an operator of its own, and one of the first one's hospitals."""
+    study = small_study(FULL_BATCH)
+    first = MemoryFederation(tmp_path / "first", study)
+    first.rounds(3)
+    first.close()
+    (tmp_path / "second" / "A").mkdir(parents=True)
+    for name in (DATABASE_FILE, HEAD_FILE):
+        shutil.copy(tmp_path / "first" / "A" / name, tmp_path / "second" / "A" / name)
+    identities = {"A": first.identities["A"], "B": new_identity("B"), "C": new_identity("C")}
+    elsewhere = small_study(
+        ('name = "small"', 'name = "elsewhere"'),
+        ("epsilon = 8.0", "epsilon = 6.0"),
+        ("rounds = 4", "rounds = 2"),
+        FULL_BATCH,
+    )
+    second = MemoryFederation(tmp_path / "second", elsewhere, identities=identities)
+    assert second.roster.digest != first.roster.digest
+    assert second.roster.coordinator.signing_key != first.roster.coordinator.signing_key
+    after = composed_epsilon([study.cost_of(3), elsewhere.cost_of(1)], 1e-5).pld
+    assert composed_epsilon([study.cost_of(3)], 1e-5).pld < 6 < after
+    reason = (
+        f"policy largest_epsilon is 6 for smears-A; one more round of elsewhere would make it {after:.4g}"
+    )
+    only_a_refuses(second, second.round(), "budget spent", reason)
+    second.close()
 
 
 def test_nothing_is_charged_before_the_shares_were_checked(federation):

@@ -75,21 +75,22 @@ class MemoryLink:
 class MemoryFederation:
     """Everything of one study under ``folder``, ready to run rounds."""
 
-    def __init__(self, folder, study, *, policy=None, datasets=None):
+    def __init__(self, folder, study, *, policy=None, datasets=None, identities=None):
+        """``identities`` are the hospitals' if they exist already, as do the journals in their homes."""
         self.study = study
         self.operator = new_identity("consortium")
-        identities = {name: new_identity(name) for name in study.names}
+        self.identities = identities or {name: new_identity(name) for name in study.names}
         roster = collect(
             "test",
             Operator("consortium", self.operator.signing_public_key, AUTHORITY.certificate_pem),
-            [new_request(identity) for identity in identities.values()],
+            [new_request(identity) for identity in self.identities.values()],
         )
         self.roster = roster
         study_path = folder / "study.toml"
         folder.mkdir(parents=True, exist_ok=True)
         study_path.write_text(dump_study(study))
         self.members = {}
-        for number, (name, identity) in enumerate(identities.items(), start=1):
+        for number, (name, identity) in enumerate(self.identities.items(), start=1):
             self.members[name] = self._member(folder, name, identity, number, policy, datasets, study_path)
         self.link = MemoryLink(self.members)
         self.runs = folder / "runs"
