@@ -97,7 +97,7 @@ def composed_epsilon(events: Iterable[PrivacyEvent], delta: float, *, group_size
         return Epsilon(rdp=0.0, pld=0.0)
     if any(event.noise_multiplier == 0 for event in releases):
         return Epsilon(rdp=math.inf, pld=math.inf)
-    rdp = _renyi_epsilon([_all_at_once(event, group_size) for event in releases], delta)
+    rdp = _renyi_epsilon([group_event(event, group_size) for event in releases], delta)
     coarse = min(rdp, group_size * _renyi_epsilon(releases, delta))  # only how fine to cut, so it may be low
     losses = _loss_distribution(releases, coarse, group_size)
     return Epsilon(rdp=rdp, pld=float(losses.get_epsilon_for_delta(delta)))
@@ -223,16 +223,6 @@ def _merge(events: Iterable[PrivacyEvent]) -> list[PrivacyEvent]:
         if event.steps and event.sampling_probability:
             steps[event.noise_multiplier, event.sampling_probability] += event.steps
     return [PrivacyEvent(noise, probability, count) for (noise, probability), count in steps.items()]
-
-
-def _all_at_once(event: PrivacyEvent, group_size: int) -> PrivacyEvent:
-    """An event that costs one unit at least what ``event`` costs the group.
-
-    If any of the group is drawn, let all of it be: the mixture of `group_loss` with every i > 0 moved to the
-    largest, which can only be told apart better.
-    """
-    none = (1 - event.sampling_probability) ** group_size
-    return PrivacyEvent(event.noise_multiplier / group_size, 1 - none, event.steps)
 
 
 def _renyi_epsilon(releases: list[PrivacyEvent], delta: float) -> float:

@@ -172,14 +172,13 @@ def _curve(event: PrivacyEvent, epsilon: float) -> Curve:
 def _groups(study: Study, event: PrivacyEvent) -> tuple[Group, ...]:
     if study.privacy.unit != "image":
         return ()
-    events = {size: group_event(event, size) for size in _GROUPS}
     return tuple(
         Group(
             size,
-            composed_epsilon([event], study.privacy.delta).pld,
-            candidate_success([event], CANDIDATES),
+            composed_epsilon([event], study.privacy.delta, group_size=size).pld,
+            candidate_success([group_event(event, size)], CANDIDATES),
         )
-        for size, event in events.items()
+        for size in _GROUPS
     )
 
 
