@@ -123,8 +123,13 @@ def check_round(rows: Sequence[Row], dataset: str, study: Study, policy: Policy)
 
 
 def rounds_that_fit(rows: Sequence[Row], dataset: str, study: Study, policy: Policy) -> int:
-    """How many more rounds of ``study`` the budget of ``dataset`` can pay, of those one approval grants."""
+    """How many more rounds of ``study`` the budget of ``dataset`` can pay, of those one approval grants.
+
+    0 if the budget is kept per another unit.
+    """
     charges = charges_of(rows, dataset)
+    if any(charge.unit != study.privacy.unit for charge in charges):
+        return 0
     fits, too_many = 0, study.training.rounds + 1
     while too_many - fits > 1:
         middle = (fits + too_many) // 2

@@ -51,7 +51,10 @@ def one_network():
 
 @pytest.mark.parametrize("study", installed_mechanisms(), ids=lambda study: study.study.name)
 def test_what_is_installed_conforms(study):
+    """What is no matter of the unit is measured for images alone; the command measures all."""
     for check in checks(study):
+        if study.privacy.unit == "patient" and check.name not in OF_RECORDS:
+            continue
         finding = check.run()
         assert finding.holds, (check.name, finding)
         assert finding.observed

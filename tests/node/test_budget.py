@@ -121,6 +121,8 @@ def test_a_dataset_is_charged_in_one_unit(journal, study, policy):
     charge(journal, study, policy)
     message = declined(RefusalCode.POLICY, lambda: charge(journal, patients, policy))
     assert message == "the budget of smears is kept per image; the study's is patient"
+    assert rounds_that_fit(journal.rows, "smears", patients, policy) == 0
+    assert rounds_that_fit(journal.rows, "others", patients, policy) > 0
 
 
 def test_a_crash_never_refunds(tmp_path, study, policy):
