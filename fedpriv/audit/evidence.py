@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted, open_run
+from fedpriv.coordinator.run_folder import ReceiptsAcknowledged, RoundEnded, RoundStarted, open_run
 from fedpriv.errors import HomeError, JournalCorrupt
 from fedpriv.model.folder import load_model
 from fedpriv.node.home import open_home
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fedpriv.audit.claims import Claims
+    from fedpriv.coordinator.run_folder import Line
     from fedpriv.identity.roster import Roster
     from fedpriv.model.folder import Card
     from fedpriv.node.chain import Row
@@ -27,13 +28,18 @@ class RunEvidence:
 
     run: bytes
     study: Study
-    lines: tuple[RoundStarted | RoundEnded, ...]
+    lines: tuple[Line, ...]
     card: Card | None
 
     @property
     def ended(self) -> list[RoundEnded]:
         """The rounds that ended, in the order of the record."""
         return [line for line in self.lines if isinstance(line, RoundEnded)]
+
+    @property
+    def acknowledgements(self) -> list[ReceiptsAcknowledged]:
+        """Who confirmed which receipt, in the order of the record."""
+        return [line for line in self.lines if isinstance(line, ReceiptsAcknowledged)]
 
     @property
     def started(self) -> list[int]:

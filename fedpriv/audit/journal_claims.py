@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fedpriv.audit.evidence import JournalEvidence, RunEvidence
     from fedpriv.dp.accounting import Epsilon
     from fedpriv.identity.roster import Roster
+    from fedpriv.secagg.messages import Advertisement, Agreement, Closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +176,16 @@ def _verify_answers(claims: Claims, journal: JournalEvidence, run: RunEvidence) 
                 f"it holds another receipt of round {row.event.round} than the record",
                 given=receipt is not None and encode(receipt) == row.event.receipt,
             )
-    for ended in run.ended:
-        record = ended.record
-        for stage, entries in (
-            (Stage.ADVERTISE, record.advertisements),
-            (Stage.AGREE, record.agreements),
-            (Stage.CLOSE, record.closed),
-        ):
-            for entry in entries:
-                if entry.name == journal.hospital:
-                    claims.hold(
-                        f"journal of {journal.hospital}",
-                        f"it does not know the answer that was signed in round {ended.round}, {stage.name}",
-                        given=answers.get((ended.round, stage)) == hashlib.sha256(encode(entry)).digest(),
-                    )
+    signed: list[tuple[int, Stage, Sequence[Advertisement | Agreement | Closed]]] = [
+        *((ended.round, Stage.ADVERTISE, ended.record.advertisements) for ended in run.ended),
+        *((ended.round, Stage.AGREE, ended.record.agreements) for ended in run.ended),
+        *((line.round, Stage.CLOSE, line.acknowledgements) for line in run.acknowledgements),
+    ]
+    for number, stage, entries in signed:
+        for entry in entries:
+            if entry.name == journal.hospital:
+                claims.hold(
+                    f"journal of {journal.hospital}",
+                    f"it does not know the answer that was signed in round {number}, {stage.name}",
+                    given=answers.get((number, stage)) == hashlib.sha256(encode(entry)).digest(),
+                )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fedpriv.audit.claims import Claims
     from fedpriv.coordinator.run_folder import RoundEnded
     from fedpriv.identity.roster import Roster
+    from fedpriv.secagg.messages import Closed
     from fedpriv.secagg.terms import RoundTerms
 
 
@@ -134,13 +135,16 @@ class RoundClaims:
             ("list of journal heads", receipt.journal_heads == heads),
         ):
             self._claims.hold(place, f"it is for another {what}", given=given or not self._complete)
-        for entry in self._known("acknowledgement", record.closed, record.answered):
+
+    def verify_acknowledgements(self, listed: Sequence[Closed]) -> None:
+        """Hold that ``listed`` are hospitals that answered, and that each signed this round's receipt."""
+        receipt = self._record.receipt
+        for entry in self._known("acknowledgement", listed, self._record.answered):
             place = self._of("acknowledgement", entry.name)
             with self._claims.rule(place):
                 entry.verify(self._keys[entry.name])
-            self._claims.hold(
-                place, "it is for another receipt", given=entry.receipt_digest == message_digest(receipt)
-            )
+            given = receipt is not None and entry.receipt_digest == message_digest(receipt)
+            self._claims.hold(place, "it is for another receipt", given=given)
 
     def _outcome(self) -> None:
         ended, record = self._ended, self._record

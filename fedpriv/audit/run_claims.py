@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fedpriv.audit.composition import best_guess, composed
 from fedpriv.audit.round_claims import RoundClaims
-from fedpriv.coordinator.run_folder import RoundStarted
+from fedpriv.coordinator.run_folder import ReceiptsAcknowledged, RoundStarted
 
 if TYPE_CHECKING:
     from fedpriv.audit.claims import Claims
@@ -45,7 +45,11 @@ def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon | No
             roster_digest=roster.digest,
             parameters=_UNKNOWN_LENGTH,
         )
-        RoundClaims(claims, ended, terms, roster).verify()
+        round_claims = RoundClaims(claims, ended, terms, roster)
+        round_claims.verify()
+        for line in run.acknowledgements:
+            if line.round == ended.round:
+                round_claims.verify_acknowledgements(line.acknowledgements)
     _verify_models(claims, run)
     unsigned = run.ended and all(ended.record.study_digest != run.study.digest for ended in run.ended)
     if unsigned or run.charged > run.study.training.rounds:
@@ -55,6 +59,7 @@ def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon | No
 
 def _verify_order(claims: Claims, run: RunEvidence) -> None:
     started: list[int] = []
+    complete: list[int] = []
     for line in run.lines:
         if isinstance(line, RoundStarted):
             claims.hold(
@@ -63,7 +68,16 @@ def _verify_order(claims: Claims, run: RunEvidence) -> None:
                 given=line.round > max(started, default=0),
             )
             started.append(line.round)
+        elif isinstance(line, ReceiptsAcknowledged):
+            claims.hold(
+                f"round {line.round}",
+                "receipts were confirmed without the round being the last one that was complete",
+                given=complete[-1:] == [line.round],
+            )
+            complete.clear()
         else:
+            if line.outcome == "complete":
+                complete.append(line.round)
             claims.hold(
                 f"round {line.round}",
                 "it ended without being the one that started last",

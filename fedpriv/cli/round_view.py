@@ -11,6 +11,7 @@ import typer
 
 from fedpriv.coordinator import events
 from fedpriv.coordinator.rounds import claim_of
+from fedpriv.coordinator.run_folder import ReceiptsAcknowledged
 from fedpriv.plan import candidates_line
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def round_line(over: events.RoundOver) -> str:
 def summary_of(run: RunFolder, ended: list[RoundEnded]) -> dict[str, object]:
     """What a script wants to know of ``ended``, the rounds of one command, and of the run so far."""
     privacy = claim_of(run)
+    last_stages = {line.round: line for line in run.lines() if isinstance(line, ReceiptsAcknowledged)}
     return {
         "run": str(run.folder.resolve()),
         "study": run.study.study.name,
@@ -59,11 +61,12 @@ def summary_of(run: RunFolder, ended: list[RoundEnded]) -> dict[str, object]:
                 "round": line.round,
                 "outcome": line.outcome,
                 "cohort": list(line.cohort),
-                "dropped": line.dropped,
+                "dropped": line.dropped | (last.dropped if last else {}),
                 "reason": line.reason,
-                "seconds": line.seconds,
+                "seconds": line.seconds | (last.seconds if last else {}),
             }
             for line in ended
+            for last in [last_stages.get(line.round)]
         ],
     }
 

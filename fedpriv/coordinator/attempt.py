@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from fedpriv.coordinator import events
-from fedpriv.coordinator.run_folder import RoundEnded
+from fedpriv.coordinator.run_folder import ReceiptsAcknowledged, RoundEnded
 from fedpriv.secagg.messages import Envelope, Stage
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
 from fedpriv.secagg.terms import model_digest
@@ -36,7 +36,10 @@ class Link(Protocol):
 
 
 class Attempt:
-    """One round, from the invitations to ``online`` hospitals to the receipts."""
+    """One round, from the invitations to ``online`` hospitals to the receipts.
+
+    `run` opens the sum; only what `ended` gives, once it is on disk, allows `send_receipts`.
+    """
 
     def __init__(
         self,
@@ -55,13 +58,14 @@ class Attempt:
         self._dropped: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
         self._asked_to_train: tuple[str, ...] = ()
+        self._receipts: Mapping[str, Envelope] = {}
 
     def run(
         self,
         vector: NDArray[np.float32],
         move: Callable[[NDArray[np.int64], tuple[str, ...]], Progress],
     ) -> Progress:
-        """Drive every stage from the model ``vector``; ``move`` takes the sum and its hospitals' names.
+        """Drive all stages but the last from the model ``vector``; ``move`` takes the sum and who is in it.
 
         RoundFailed if the sum could not be opened; then nothing of it was learned.
         """
@@ -77,8 +81,18 @@ class Attempt:
         for name, owners in machine.unfit_shares.items():
             self._drop(Stage.UNMASK, name, _unfit(owners))
         moved = move(total, machine.record.survivors)
-        self._exchange(machine.close(_digest(moved.vector), _digest(moved.published)))
+        self._receipts = machine.close(_digest(moved.vector), _digest(moved.published))
         return moved
+
+    def send_receipts(self) -> None:
+        """CLOSE: give each hospital the receipt of the round, which must be recorded as complete before."""
+        self._dropped, self._seconds = {}, {}
+        self._exchange(self._receipts)
+
+    def acknowledged(self) -> ReceiptsAcknowledged:
+        """The line to record of what `send_receipts` came to, as far as it went."""
+        number = self._machine.terms.round
+        return ReceiptsAcknowledged(number, self._machine.closed, self._dropped, self._seconds)
 
     def ended(
         self,

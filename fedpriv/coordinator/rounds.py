@@ -14,7 +14,7 @@ from fedpriv.coordinator.attempt import Attempt
 from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted
 from fedpriv.coordinator.server_step import Progress, moved
 from fedpriv.dp.accounting import candidate_success, composed_epsilon
-from fedpriv.errors import RoundFailed
+from fedpriv.errors import FedprivError, RoundFailed
 from fedpriv.model.folder import Claim, card_for, save_model
 from fedpriv.secagg.coordinator import CoordinatorRound
 
@@ -72,18 +72,27 @@ class Coordinator:
             progress = attempt.run(before, self._moved)
         except RoundFailed as error:
             ended = attempt.ended("failed", reason=error.message, before=before, after=before)
-        except KeyboardInterrupt:
-            self._run.append(attempt.ended("failed", reason="interrupted", before=before, after=before))
-            publish(self._run)
+            self._record(ended)
+        except (KeyboardInterrupt, FedprivError) as error:
+            reason = error.message if isinstance(error, FedprivError) else "interrupted"
+            self._record(attempt.ended("failed", reason=reason, before=before, after=before))
             raise
         else:
-            self._run.save_checkpoint(number, progress)
             ended = attempt.ended("complete", reason="", before=before, after=progress.vector)
+            self._run.save_checkpoint(number, progress)
             self._progress = progress
-        self._run.append(ended)
-        claim = publish(self._run)
-        self._observe(events.RoundOver(ended, claim.epsilon))
+            self._record(ended)  # before receipts leave: what a hospital holds one of, the record must know
+            try:
+                attempt.send_receipts()
+            finally:
+                self._run.append(attempt.acknowledged())
+        self._observe(events.RoundOver(ended, claim_of(self._run).epsilon))
         return ended
+
+    def _record(self, ended: RoundEnded) -> None:
+        """Put on disk how a round ended, and what that makes of the model and its claim."""
+        self._run.append(ended)
+        publish(self._run)
 
     def _machine(self, number: int) -> CoordinatorRound:
         terms = self._study.round_terms(

@@ -1,13 +1,14 @@
 """What a run leaves on the coordinator's disk, so that it can be resumed, read and audited.
 
     runs/<run>/study.toml       what the hospitals approved
-    runs/<run>/rounds.jsonl     append-only: a line when a round starts, a line when it ends
+    runs/<run>/rounds.jsonl     append-only: a line when a round starts, ends, and has its receipts confirmed
     runs/<run>/checkpoints/     the progress before the first and after the last two complete rounds
     runs/<run>/model/           the model folder that `fedpriv model` and the page read
     runs/<run>/bundle.zip       all that an auditor needs (see `fedpriv.coordinator.bundle`)
 
 A round is written as started before any hospital is invited to it, since a hospital refuses a
-round number that it has seen: after a crash the next attempt takes the next number.
+round number that it has seen: after a crash the next attempt takes the next number. It is written as
+complete, with its receipt, before any hospital is sent that receipt.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 from fedpriv import study as studies
 from fedpriv.coordinator.server_step import Progress, at_start
 from fedpriv.errors import HomeError
+from fedpriv.secagg.messages import Closed
 from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.terms import model_digest
 
@@ -66,7 +68,21 @@ class RoundEnded(msgspec.Struct, frozen=True, tag_field="event", tag="ended", fo
     record: RoundRecord
 
 
-Line: TypeAlias = RoundStarted | RoundEnded
+class ReceiptsAcknowledged(
+    msgspec.Struct, frozen=True, tag_field="event", tag="acknowledged", forbid_unknown_fields=True
+):
+    """Who confirmed the receipt of the complete ``round``, which was recorded before it was sent.
+
+    ``dropped`` says why somebody did not; after a crash or Ctrl-C there may be no such line.
+    """
+
+    round: int
+    acknowledgements: tuple[Closed, ...]
+    dropped: dict[str, str]
+    seconds: dict[str, float]
+
+
+Line: TypeAlias = RoundStarted | RoundEnded | ReceiptsAcknowledged
 _DECODER: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 
 

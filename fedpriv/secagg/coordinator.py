@@ -218,8 +218,12 @@ class CoordinatorRound:
             answered=tuple(sorted(self._answers)),
             refusals=dict(sorted(self.refusals.items())),
             receipt=self._receipt,
-            closed=_by_name(self._closed),
         )
+
+    @property
+    def closed(self) -> tuple[Closed, ...]:
+        """The acknowledgements of the receipt so far, sorted by name."""
+        return _by_name(self._closed)
 
     # What each stage takes.
 

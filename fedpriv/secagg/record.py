@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fedpriv.secagg.messages import Advertisement, Agreement, Closed, Commitment, MaskedUpdate, RoundReceipt
+from fedpriv.secagg.messages import Advertisement, Agreement, Commitment, MaskedUpdate, RoundReceipt
 from fedpriv.secagg.refusal import RefusalCode
 
 
@@ -28,7 +28,6 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answered: tuple[str, ...]
     refusals: dict[str, RefusalCode]
     receipt: RoundReceipt | None
-    closed: tuple[Closed, ...]
 
     @property
     def survivors(self) -> tuple[str, ...]:

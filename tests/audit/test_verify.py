@@ -141,6 +141,6 @@ def test_a_study_with_a_hospital_that_the_roster_lacks_is_found(desk):
 
 
 def test_a_hospital_that_charged_a_round_which_the_record_hides_is_a_witness(desk):
-    desk.record.write_bytes(with_lines(desk.record.read_bytes(), lambda lines: lines[:2]))
+    desk.record.write_bytes(with_lines(desk.record.read_bytes(), lambda lines: lines[:3]))
     reasons = [failure.reason for failure in verdict(desk, "A").failures]
     assert "round 2 was charged and is not in the record" in reasons

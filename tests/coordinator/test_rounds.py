@@ -10,9 +10,10 @@ from fedpriv.coordinator import events
 from fedpriv.coordinator.rounds import charged_rounds, claim_of
 from fedpriv.coordinator.run_folder import RoundStarted, open_run
 from fedpriv.dp.accounting import composed_epsilon
+from fedpriv.errors import Unreachable
 from fedpriv.model.folder import load_model
 from fedpriv.node.events import Close, Release, Reserve
-from fedpriv.secagg.messages import Envelope, HeldShare, Stage, UnmaskShares, decode, encode
+from fedpriv.secagg.messages import Envelope, HeldShare, RoundReceipt, Stage, UnmaskShares, decode, encode
 
 BEFORE_TRAINING = (Stage.ADVERTISE, Stage.SHARE)
 AFTER_UPLOAD = (Stage.AGREE, Stage.UNMASK, Stage.CLOSE)
@@ -48,7 +49,8 @@ def test_one_loss_is_tolerated_at_every_stage(federation, stage):
     federation.link.deaf["B"] = stage
     ended = federation.round()
     assert ended.outcome == "complete"
-    assert ended.dropped == {"B": f"{stage.name.lower()}: did not answer in time"}
+    line = federation.run.lines()[-1] if stage is Stage.CLOSE else ended
+    assert line.dropped == {"B": f"{stage.name.lower()}: did not answer in time"}
     assert ended.cohort == (("A", "B", "C") if stage in AFTER_UPLOAD else ("A", "C"))
     federation.link.deaf.clear()
     assert federation.round().cohort == ("A", "B", "C")
@@ -145,9 +147,61 @@ def test_ctrl_c_in_a_round_is_recorded(federation):
     assert last.asked_to_train == ("A", "B", "C")
 
 
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), Unreachable("the door was closed")], ids=repr)
+def test_a_round_whose_receipts_are_out_is_complete_whatever_ends_it(federation, fault):
+    def fail(name, request, reply):
+        if request.stage is Stage.CLOSE and name == "B":
+            raise fault
+        return reply
+
+    federation.link.edit = fail
+    with pytest.raises(type(fault)):
+        federation.round()
+    _, ended, acknowledged = federation.run.lines()
+    assert (ended.outcome, ended.cohort) == ("complete", ("A", "B", "C"))
+    assert [entry.name for entry in acknowledged.acknowledgements] == ["A"]
+    (closed,) = federation.events_of("A", Close)
+    assert decode(closed.receipt, RoundReceipt) == ended.record.receipt
+    assert ended.record.receipt.model_digest_after.hex() == ended.model_after
+    assert load_model(federation.run.model_folder).card.rounds == 1
+    federation.link.edit = lambda _name, _request, reply: reply
+    assert federation.round(federation.coordinator(open_run(federation.run.folder))).model_before == (
+        ended.model_after
+    )
+
+
+def test_no_receipt_leaves_before_the_round_is_on_disk(federation):
+    seen = []
+
+    def look(name, request, reply):
+        if request.stage is Stage.CLOSE:
+            seen.append((open_run(federation.run.folder).completed()[-1].round, request))
+            assert federation.run.latest_vector().any()
+        return reply
+
+    federation.link.edit = look
+    federation.round()
+    assert [number for number, _ in seen] == [1, 1, 1]
+
+
+def test_a_link_that_is_lost_in_a_round_is_recorded(federation):
+    def lose(name, request, reply):
+        if request.stage is Stage.AGREE:
+            raise Unreachable("the SuperLink went away")
+        return reply
+
+    federation.link.edit = lose
+    with pytest.raises(Unreachable):
+        federation.round()
+    last = federation.run.lines()[-1]
+    assert (last.outcome, last.reason) == ("failed", "the SuperLink went away")
+    assert last.record.receipt is None
+
+
 def test_each_side_keeps_what_the_other_signed(federation):
     ended = federation.round()
-    assert len(ended.record.closed) == 3
+    assert ended.record.receipt is not None
+    assert [entry.name for entry in federation.run.lines()[-1].acknowledgements] == ["A", "B", "C"]
     for name in "ABC":
         (closed,) = federation.events_of(name, Close)
         assert closed.round == ended.round

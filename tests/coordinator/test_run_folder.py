@@ -32,7 +32,6 @@ def ended(number, after=VECTOR, outcome="complete"):
         answered=(),
         refusals={},
         receipt=None,
-        closed=(),
     )
     return RoundEnded(
         round=number,

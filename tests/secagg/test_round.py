@@ -77,7 +77,7 @@ def test_a_receipt_reaches_everybody_and_comes_back_signed():
     assert set(requests) == {"h0000", "h0002", "h0003"}
     federation.exchange(requests)
     record = federation.coordinator.record
-    assert [closed.name for closed in record.closed] == ["h0000", "h0002", "h0003"]
+    assert [closed.name for closed in federation.coordinator.closed] == ["h0000", "h0002", "h0003"]
     assert record.receipt.survivors == ("h0000", "h0002", "h0003")
     assert record.receipt.model_digest_after == b"M" * 32
     assert record.receipt.published_digest == b"P" * 32

@@ -63,7 +63,6 @@ SIGNED = {
     "an update's context": ("updates", "context", "masked update of A"),
     "an agreement": ("agreements", "survivors_digest", "agreement of A"),
     "an agreement's signature": ("agreements", "signature", "agreement of A"),
-    "an acknowledgement": ("closed", "receipt_digest", "acknowledgement of A"),
 }
 
 
@@ -111,14 +110,34 @@ TAMPERED = {
 }
 
 
+def acknowledged(line, **changes):
+    """The line of a round's acknowledgements, the first of them changed."""
+    first, *rest = line.acknowledgements
+    return replace(line, acknowledgements=(replace(first, **changes), *rest))
+
+
 REORDERED = {
-    "a round dropped": (lambda lines: lines[2:], "model card"),
-    "the last round dropped": (lambda lines: lines[:2], "model card"),
+    "a round dropped": (lambda lines: lines[3:], "model card"),
+    "the last round dropped": (lambda lines: lines[:3], "model card"),
     "a start dropped": (lambda lines: lines[1:], "round 1"),
     "an end dropped": (lambda lines: [lines[0], *lines[2:]], "model card"),
-    "rounds swapped": (lambda lines: lines[2:] + lines[:2], "round 1"),
-    "a round repeated": (lambda lines: lines + lines[2:], "round 2"),
-    "an end repeated": (lambda lines: [*lines, lines[3]], "round 2"),
+    "rounds swapped": (lambda lines: lines[3:] + lines[:3], "round 1"),
+    "a round repeated": (lambda lines: lines + lines[3:], "round 2"),
+    "an end repeated": (lambda lines: [*lines, lines[4]], "round 2"),
+    "acknowledgements repeated": (lambda lines: [*lines, lines[5]], "round 2"),
+    "acknowledgements without their round": (lambda lines: [*lines[:3], lines[5]], "round 2"),
+    "acknowledgements of another round": (
+        lambda lines: [*lines[:2], replace(lines[5], round=1), *lines[3:]],
+        "round 1, acknowledgement of A",
+    ),
+    "another receipt acknowledged": (
+        lambda lines: [*lines[:2], acknowledged(lines[2], receipt_digest=bytes(32)), *lines[3:]],
+        "round 1, acknowledgement of A",
+    ),
+    "an acknowledgement of nobody": (
+        lambda lines: [*lines[:2], acknowledged(lines[2], name="Z"), *lines[3:]],
+        "round 1, acknowledgement of Z",
+    ),
     "everything dropped": (lambda lines: [], "journal of A, row 4"),
     "more rounds than planned": (
         lambda lines: lines + [RoundStarted(number) for number in range(3, 9)],
