@@ -25,8 +25,10 @@ from fedpriv.dp import layer_gradients
 Tensor = Any
 """A tf.Tensor; TensorFlow ships no types."""
 
-ROUNDING = 1.0 - 1e-5
-"""Gradients are clipped to this share of C, so that float32 rounding cannot carry a term above C."""
+ROUNDING = 1.0 - 1e-4
+"""Gradients are clipped to this share of C, so that float32 rounding lets no term exceed C, and no sum move by
+more than C when a term is taken away: over 2,000 sets of 640 units it moved by up to 2.9e-5 C more than the
+term."""
 
 
 def clipped_gradient_sum(

@@ -266,3 +266,21 @@ def test_shared_weights_are_refused():
     model = body(layers.Flatten(), layers.Dense(16), twice, twice)
     with pytest.raises(ValueError, match="twice is used twice"):
         clipped(model, *batch(2))
+
+
+def test_taking_a_unit_away_moves_a_rounded_sum_by_at_most_the_norm():
+    """All gradients lie along one axis and just at the norm, where float32 sums round most coarsely."""
+    generator = np.random.default_rng(1)
+    units = 64
+
+    def total(gradients):
+        rows = np.zeros((units, 1), np.float32)
+        rows[: len(gradients), 0] = gradients
+        return float(tf.linalg.matvec(rows, tf.ones(units), transpose_a=True).numpy()[0])
+
+    moved = []
+    for _ in range(300):
+        gradients = (generator.uniform(0.5, 1, units) * ROUNDING).astype(np.float32)
+        gradients[0] = np.float32(ROUNDING)
+        moved.append(total(gradients) - total(gradients[1:]))
+    assert ROUNDING < max(moved) <= 1.0
