@@ -96,9 +96,10 @@ class Hospital:
 
     def releases(self, count: int) -> NDArray[np.float64]:
         """``count`` rounds from the same model, float64 (count, d)."""
-        return np.array([self._read(self.values()) for _ in range(count)])
+        return np.array([self.read(self.values()) for _ in range(count)])
 
-    def _read(self, values: NDArray[np.int64]) -> NDArray[np.float64]:
+    def read(self, values: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The ring values of one update in clip norms, both (d,)."""
         privacy, bits = self.study.privacy, self.study.secure_aggregation.bits
         if privacy.noise == "distributed":
             return signed_sum(values, 1, bits) / self.study.noise_shares.levels

@@ -17,7 +17,7 @@ from fedpriv.audit.attack.gradient_match import ITERATIONS, GradientMatch
 from fedpriv.audit.attack.line_up import CANDIDATES, named, psnr, ssim
 from fedpriv.audit.attack.networks import CNN_SIZE, common_cnn
 from fedpriv.audit.attack.row import Role, Row, least_rate
-from fedpriv.audit.attack.views import Coordinator, View
+from fedpriv.audit.attack.views import Coordinator, View, clipped
 from fedpriv.audit.bench import Bench
 from fedpriv.dp.accounting import candidate_success
 
@@ -57,17 +57,16 @@ def paint(
     model = common_cnn(len(study.study.classes))
     bench = Bench(study, model)
     mean = records.images[CANDIDATES:].mean(axis=0)
-    coordinator = Coordinator(bench, records[CANDIDATES : CANDIDATES + 1])
+    coordinator = Coordinator(bench, records[:victims], records[CANDIDATES : CANDIDATES + 1])
     match = GradientMatch(model, bench.vector, mean)
     painted = []
     for number in range(victims):
-        victim = records[number : number + 1]
-        label = int(victim.labels[0])
-        views = coordinator.views(victim, rounds=study.steps)
+        label = int(records.labels[number])
+        views = coordinator.views(number, rounds=study.steps)
         pictures = {
             str(view): match.picture(seen, label, iterations=iterations) for view, seen in views.items()
         }
-        painted.append(Painted(victim.images[0], pictures | {NULL: mean}))
+        painted.append(Painted(records.images[number], pictures | {NULL: mean}))
         if on_progress is not None:
             on_progress(number + 1)
     return painted
@@ -95,21 +94,21 @@ def painter_rows(study: Study, records: Records, painted: list[Painted]) -> Iter
 def matcher_rows(study: Study, records: Records, *, victims: int = VICTIMS) -> Iterator[Row]:
     """How often the likeliest candidate is the victim; ``records`` of the study's image size."""
     bench = Bench(study)
-    coordinator = Coordinator(bench, records[CANDIDATES : CANDIDATES + 1])
-    raw = bench.gradients(records[:CANDIDATES])
-    clipped = np.array([coordinator.clipped(gradient) for gradient in raw])
+    coordinator = Coordinator(bench, records[:victims], records[CANDIDATES : CANDIDATES + 1])
+    gradients = bench.gradients(records[:CANDIDATES])
+    whole, cut = gradients / coordinator.longest, clipped(gradients, coordinator.l2_clip_norm)
     hits: dict[str, int] = dict.fromkeys(View, 0)
     for number in range(victims):
-        views = coordinator.views(records[number : number + 1], rounds=study.steps)
-        for view, seen in views.items():
-            expected = clipped if view in {View.CLIPPED, View.PRIVATE} else _unit(raw)
+        for view, seen in coordinator.views(number, rounds=study.steps).items():
+            expected = cut if view in {View.CLIPPED, View.PRIVATE} else whole
             likelihood = expected @ seen - np.square(expected).sum(axis=1) / 2
             hits[view] += int(np.argmax(likelihood)) == number
     # Who knows only the public mean names the same candidate, whoever the victim is.
     mean = replace(
         records[CANDIDATES : CANDIDATES + 1], images=records.images[CANDIDATES:].mean(axis=0, keepdims=True)
     )
-    always = int(np.argmax(_unit(raw) @ bench.gradients(mean)[0]))
+    directions = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
+    always = int(np.argmax(directions @ bench.gradients(mean)[0]))
     hits[NULL] = int(always < victims)
     for subject, count in hits.items():
         yield _row(study, f"matcher, {study.model.name}", subject, count, victims, {})
@@ -154,7 +153,3 @@ def _chance(study: Study, attack: str) -> Row:
         holds=True,
         figures={"candidates": CANDIDATES},
     )
-
-
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))

@@ -35,7 +35,7 @@ def test_noise_and_masks_leave_less_than_nothing(painted, smears):
 def test_views_lie_along_the_gradient_until_they_are_protected(study, smears):
     bench = Bench(study, common_cnn(4))
     gradient = bench.gradients(smears[3:4])[0]
-    views = Coordinator(bench, smears[100:101]).views(smears[3:4])
+    views = Coordinator(bench, smears[2:5], smears[100:101]).views(1)
 
     def cosine(view):
         return views[view] @ gradient / np.linalg.norm(views[view]) / np.linalg.norm(gradient)
