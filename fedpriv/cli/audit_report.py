@@ -67,8 +67,8 @@ def report(
         refuse_unknown(fields_of(subject))
     if out is not None:
         _write(out, failed_page_of(packed, verdict) if subject is None else page_of(subject), pdf=pdf)
-    if subject is not None and (as_json or registry):
-        echo_json(registry_entry(subject) if registry else record_of(subject))
+    if subject is not None and as_json:
+        echo_json(record_of(subject))
     if verdict.failures:
         first = verdict.failures[0]
         failed = f"FAILED: {len(verdict.failures)} of {verdict.checked} claims"
@@ -76,7 +76,9 @@ def report(
             f"{failed}, first {first.record}: {first.reason}",
             hint="`fedpriv audit verify` lists them all",
         )
-    if out is not None and not (as_json or registry):
+    if subject is not None and registry:
+        echo_json(registry_entry(subject))
+    elif out is not None and not as_json:
         typer.echo(f"written to {out}")
 
 

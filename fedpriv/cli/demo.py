@@ -241,3 +241,4 @@ def _report(run: RunFolder, short: Path, ended: list[RoundEnded], result: Evalua
     typer.echo(f"written to {run.folder}, for short {short}")
     typer.echo(f"next: fedpriv model show {short}")
     typer.echo(f"      fedpriv audit verify {short.parent / BUNDLE_FILE}")
+    typer.echo(f"      fedpriv audit report {short.parent / BUNDLE_FILE} --out report.html")

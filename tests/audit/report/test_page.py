@@ -10,17 +10,22 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from support.tampering import with_round
+from support.studies import DISTRIBUTED, FULL_BATCH, small_study, study_text
+from support.tampering import TAMPERED, with_round
 
 from fedpriv.audit.claims import Failure
 from fedpriv.audit.report.attached import Attached, AttachedFile, AttackRow, Attacks
 from fedpriv.audit.report.checklist import Answer, Group, checklist_of
+from fedpriv.audit.report.facts import facts_of
 from fedpriv.audit.report.fields import Source, fields_of, refuse_unknown
 from fedpriv.audit.report.page import cohort_words, page_of
 from fedpriv.audit.report.paper import BROWSERS
 from fedpriv.coordinator.bundle import CARD, ROUNDS
+from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.errors import Refused
 from fedpriv.model.folder import Card
+from fedpriv.plan import coalitions
+from fedpriv.study import parse_study
 
 from .conftest import CHECKS, attached_conformance, with_study
 
@@ -142,6 +147,51 @@ def test_the_command_that_repeats_it_has_every_option_and_quotes_it(subject):
         "--tuning",
         "it's public; rm -rf /",
     ]
+
+
+def as_if(subject, study):
+    """The same rounds, as if they had been of ``study``; journals and signatures are left out of it."""
+    spent = composed_epsilon([study.cost_of(2)], study.privacy.delta)
+    verdict = replace(subject.verdict, spent=spent, coalitions=coalitions(study, 2), charged=())
+    run = replace(subject.run, study=study)
+    return replace(subject, run=run, verdict=verdict, facts=facts_of(run, (), verdict))
+
+
+def test_shared_noise_is_reported_for_every_coalition(subject):
+    one = as_if(subject(), small_study(FULL_BATCH, *DISTRIBUTED))
+    page = Page(page_of(one))
+    everybody, against_one, against_all = one.facts.coalitions
+    assert everybody.epsilon < against_one.epsilon <= against_all.epsilon
+    for coalition in one.facts.coalitions:
+        assert f"{coalition.epsilon:.4g}" in page.text
+    assert "the coordinator and all 2 other hospitals" in page.text
+    assert "a coordinator in league with at most 0 hospitals" in page.text
+
+
+def test_a_patient_is_a_person(subject):
+    study = small_study(FULL_BATCH, ('unit = "image"', 'unit = "patient"\nimages_per_patient = 4'))
+    one = as_if(subject(), study)
+    text = Page(page_of(one)).text
+    assert "any one patient" in text
+    assert "Somebody with several images" not in text
+    assert answers(one)["Is the unit a person?"] is Answer.SHOWN
+
+
+def test_without_noise_nothing_is_promised_and_nothing_is_drawn(subject):
+    changes = ('noise = "local"', 'noise = "none"'), ("epsilon = 8.0", "epsilon = inf")
+    one = as_if(subject(), parse_study(study_text(*changes), "small.toml").with_noise_multiplier(0.0))
+    page = Page(page_of(one))
+    assert "Nothing is promised to any image" in page.text
+    assert "No figure: no noise was added" in page.text
+    assert answers(one)["Does the number promise anything to a person?"] is Answer.NOT_SHOWN
+    assert answers(one)["Does every opened sum carry the noise that was charged?"] is Answer.NOT_SHOWN
+
+
+@pytest.mark.parametrize("what", ["a smaller cohort", "nobody asked to train", "called failed", "no receipt"])
+def test_a_tampered_round_is_reported_all_the_same(subject, packed, what):
+    change, _ = TAMPERED[what]
+    one = subject({ROUNDS: with_round(packed.entries[ROUNDS], 1, change)})
+    assert Page(page_of(one)).text.lstrip().startswith("FAILED")
 
 
 def hostile_reason(packed):

@@ -122,6 +122,8 @@ def test_a_bundle_that_fails_is_reported_as_failed(report, packed, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert page.index("FAILED") < page.index("<h1>")
     assert report("--json", changes=edited_card(packed)).json["verified"] is False
+    nothing = report("--registry", changes=edited_card(packed))
+    assert (nothing.code, nothing.out) == (1, "")
 
 
 @pytest.mark.parametrize("broken", [{ROUNDS: b"no line\n"}, {STUDY: b"no study"}])
