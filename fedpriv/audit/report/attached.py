@@ -24,6 +24,7 @@ class CheckResult(msgspec.Struct, frozen=True):
     """One line of `fedpriv audit conformance --json`."""
 
     noise: str
+    unit: str
     check: str
     holds: bool
     observed: str
@@ -33,12 +34,15 @@ class CheckResult(msgspec.Struct, frozen=True):
 class Conformance(msgspec.Struct, frozen=True):
     """What `fedpriv audit conformance --json` prints."""
 
-    holds: bool
     checks: tuple[CheckResult, ...]
 
-    def of(self, noise: str, names: tuple[str, ...]) -> list[CheckResult] | None:
-        """The results of these checks under this kind of noise; None unless each is there."""
-        found = {result.check: result for result in self.checks if result.noise == noise}
+    def about(self, noise: str, unit: str) -> list[CheckResult]:
+        """The results for this kind of noise and unit, in their order."""
+        return [result for result in self.checks if (result.noise, result.unit) == (noise, unit)]
+
+    def of(self, noise: str, unit: str, names: tuple[str, ...]) -> list[CheckResult] | None:
+        """Those of the checks with these names; None unless each is there."""
+        found = {result.check: result for result in self.about(noise, unit)}
         return [found[name] for name in names] if set(names) <= set(found) else None
 
 

@@ -278,19 +278,16 @@ def _evidence(subject: Subject) -> Iterator[Item]:
         + (f"; first failure: {failures[0].record}: {failures[0].reason}" if failures else ""),
         "fedpriv audit verify",
     )
-    conformance = attached.conformance
+    privacy, conformance = subject.study.privacy, attached.conformance
+    results = [] if conformance is None else conformance.content.about(privacy.noise, privacy.unit)
+    held = sum(result.holds for result in results)
     yield Item(
         Group.EVIDENCE,
         "Was the mechanism measured, not only read?",
-        Answer.NOT_SHOWN
-        if conformance is None
-        else Answer.LIMITED
-        if conformance.content.holds
-        else Answer.FAILS,
-        "no conformance measurement was attached"
-        if conformance is None
-        else f"{sum(check.holds for check in conformance.content.checks)} of "
-        f"{counted(len(conformance.content.checks), 'check')} hold, on the auditor's installation",
+        Answer.NOT_SHOWN if not results else Answer.LIMITED if held == len(results) else Answer.FAILS,
+        f"{held} of {counted(len(results), 'check')} hold, on the auditor's installation"
+        if results
+        else "no conformance measurement of this kind of noise and unit was attached",
         "fedpriv audit conformance --json; --conformance",
     )
     yield _attacked(subject)
@@ -340,10 +337,11 @@ def _held(subject: Subject, group: Group, question: str, because: str, where: st
 
 
 def _measured(subject: Subject, group: Group, question: str, names: tuple[str, ...]) -> Item:
-    """What the attached conformance measurement says of these checks under the study's kind of noise."""
+    """What the attached conformance measurement says of these checks for the study's noise and unit."""
     where = f"fedpriv audit conformance: {', '.join(names)}; --conformance"
     attached = subject.attached.conformance
-    results = attached and attached.content.of(subject.study.privacy.noise, names)
+    privacy = subject.study.privacy
+    results = attached and attached.content.of(privacy.noise, privacy.unit, names)
     if not results:
         return Item(group, question, Answer.NOT_SHOWN, "no conformance measurement was attached", where)
     broken = [result for result in results if not result.holds]

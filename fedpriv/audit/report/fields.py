@@ -122,7 +122,7 @@ def _mechanism(subject: Subject) -> Iterator[Field]:
         Source.SOFTWARE,
     )
     conformance = subject.attached.conformance
-    checks = conformance and conformance.content.of(privacy.noise, _SAMPLED_CHECKS)
+    checks = conformance and conformance.content.of(privacy.noise, privacy.unit, _SAMPLED_CHECKS)
     yield Field(
         "sampling evidence",
         checks[0].observed if checks else "not shown: no conformance measurement was attached",

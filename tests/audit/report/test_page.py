@@ -259,10 +259,9 @@ def test_what_no_bundle_holds_is_not_shown_unless_it_was_attached(subject):
     assert brought["sampling evidence"].source is Source.ATTACHED
 
 
-def test_a_measurement_of_other_noise_shows_nothing(subject):
-    fields = {
-        field.name: field for field in fields_of(subject(attached=attached_conformance(noise="distributed")))
-    }
+@pytest.mark.parametrize("what", [{"noise": "distributed"}, {"unit": "patient"}])
+def test_a_measurement_of_something_else_shows_nothing(subject, what):
+    fields = {field.name: field for field in fields_of(subject(attached=attached_conformance(**what)))}
     assert fields["sampling evidence"].source is Source.NOT_SHOWN
 
 

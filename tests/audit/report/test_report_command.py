@@ -73,7 +73,7 @@ def test_what_was_attached_is_in_it(report, tmp_path):
 
 
 def test_what_is_no_such_attachment_is_a_mistake(report, tmp_path):
-    (tmp_path / "other.json").write_text('{"holds": "perhaps"}')
+    (tmp_path / "other.json").write_text('{"checks": "perhaps"}')
     outcome = report("--json", "--conformance", "other.json")
     assert outcome.code == 2
     assert "other.json: not what `fedpriv audit conformance --json` prints" in outcome.err
