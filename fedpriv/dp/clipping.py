@@ -27,8 +27,8 @@ Tensor = Any
 
 ROUNDING = 1.0 - 1e-4
 """Gradients are clipped to this share of C, so that float32 rounding lets no term exceed C, and no sum move
-by more than C when a term is taken away: over 2,000 sets of 640 units it moved by up to 2.9e-5 C more than the
-term."""
+by more than C when a term is taken away: over 2,000 sets of 640 units it moved by up to 2.9e-5 C more than
+the term."""
 
 
 def clipped_gradient_sum(
