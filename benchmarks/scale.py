@@ -143,7 +143,7 @@ def simulate(count: int, parameters: int, *, memory: bool) -> Growth:
             requests = meter.coordinator(stage.name, coordinator.advance)
         elif stage is Stage.UNMASK:
             total = meter.coordinator("SUM", coordinator.total)
-            requests = meter.coordinator("CLOSE", lambda: coordinator.close(bytes(32)))
+            requests = meter.coordinator("CLOSE", lambda: coordinator.close(bytes(32), bytes(32)))
     growth.wall_s = time.perf_counter() - started
     growth.process_peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if memory:
@@ -176,7 +176,8 @@ def exchange(
             )
         else:
             method = getattr(machine, stage.name.lower())
-            answer = meter.hospital(stage.name, lambda m=method, r=request: m(r), len(requests))
+            arguments = (request, bytes(32)) if stage is Stage.CLOSE else (request,)
+            answer = meter.hospital(stage.name, lambda m=method, a=arguments: m(*a), len(requests))
         growth.hospital_received_bytes += (len(request.body) + len(request.vector)) / growth.hospitals
         growth.hospital_sent_bytes += (len(answer.body) + len(answer.vector)) / growth.hospitals
         meter.coordinator(stage.name, lambda n=name, a=answer: coordinator.receive(n, a))

@@ -45,6 +45,10 @@ def verify_journal(claims: Claims, journal: JournalEvidence, run: RunEvidence, s
         for entry in ended.record.advertisements:
             if entry.name == journal.hospital:
                 heads.require(claims, entry.journal_head, f"it signed in round {ended.round}")
+    for line in run.acknowledgements:
+        for closed in line.acknowledgements:
+            if closed.name == journal.hospital:
+                heads.require(claims, closed.journal_head, f"it signed at the end of round {line.round}")
     _verify_charges(claims, journal, run)
     _verify_approvals(claims, journal, run)
     _verify_answers(claims, journal, run)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fedpriv.coordinator import events
 from fedpriv.coordinator.attempt import Attempt
-from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted
+from fedpriv.coordinator.run_folder import ReceiptsAcknowledged, RoundEnded, RoundStarted
 from fedpriv.coordinator.server_step import Progress, moved
 from fedpriv.dp.accounting import candidate_success, composed_epsilon
 from fedpriv.errors import FedprivError, RoundFailed
@@ -19,12 +19,14 @@ from fedpriv.model.folder import Claim, card_for, save_model
 from fedpriv.secagg.coordinator import CoordinatorRound
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
     from fedpriv.coordinator.attempt import Link
     from fedpriv.coordinator.home import Deadlines
-    from fedpriv.coordinator.run_folder import RunFolder
+    from fedpriv.coordinator.run_folder import Line, RunFolder
     from fedpriv.identity.keys import Identity
     from fedpriv.identity.roster import Roster
 
@@ -32,7 +34,10 @@ _LOOK_S = 0.25
 
 
 class Coordinator:
-    """Runs rounds of ``run`` over ``link``; ``observe`` hears what happens."""
+    """Runs rounds of ``run`` over ``link``; ``observe`` hears what happens.
+
+    ``known_heads``: the last journal heads of hospitals in any run (`journal_heads`).
+    """
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class Coordinator:
         roster: Roster,
         deadlines: Deadlines,
         observe: events.Observer,
+        known_heads: Mapping[str, bytes],
     ) -> None:
         self._run = run
         self._study = run.study
@@ -52,6 +58,7 @@ class Coordinator:
         self._deadlines = deadlines
         self._observe = observe
         self._progress = run.latest()
+        self._journal_heads = dict(known_heads)
 
     def run_round(self, position: int, count: int) -> RoundEnded:
         """Attempt the next round, the ``position``-th of ``count`` that were asked for; give its record."""
@@ -85,14 +92,18 @@ class Coordinator:
             try:
                 attempt.send_receipts()
             finally:
-                self._run.append(attempt.acknowledged())
+                self._append(attempt.acknowledged())
         self._observe(events.RoundOver(ended, claim_of(self._run).epsilon))
         return ended
 
     def _record(self, ended: RoundEnded) -> None:
         """Put on disk how a round ended, and what that makes of the model and its claim."""
-        self._run.append(ended)
+        self._append(ended)
         publish(self._run)
+
+    def _append(self, line: Line) -> None:
+        self._run.append(line)
+        self._journal_heads |= journal_heads([line])
 
     def _machine(self, number: int) -> CoordinatorRound:
         terms = self._study.round_terms(
@@ -102,7 +113,12 @@ class Coordinator:
             parameters=self._progress.vector.size,
         )
         keys = {member.name: member.signing_key for member in self._roster.hospitals}
-        return CoordinatorRound(terms=terms, roster=keys, signing_key=self._identity.signing_key)
+        return CoordinatorRound(
+            terms=terms,
+            roster=keys,
+            signing_key=self._identity.signing_key,
+            journal_heads=self._journal_heads,
+        )
 
     def _wait_for_hospitals(self) -> set[str]:
         """Everybody, as soon as everybody is online; after the deadline whoever is."""
@@ -117,6 +133,17 @@ class Coordinator:
 
     def _moved(self, total: NDArray[np.int64], survivors: tuple[str, ...]) -> Progress:
         return moved(self._study, self._progress, total, survivors, rounds=len(self._run.completed()) + 1)
+
+
+def journal_heads(lines: Iterable[Line]) -> dict[str, bytes]:
+    """The journal head (32 bytes) that each hospital signed last in ``lines``, oldest first."""
+    heads: dict[str, bytes] = {}
+    for line in lines:
+        if isinstance(line, RoundEnded):
+            heads |= {entry.name: entry.journal_head for entry in line.record.advertisements}
+        if isinstance(line, ReceiptsAcknowledged):
+            heads |= {entry.name: entry.journal_head for entry in line.acknowledgements}
+    return heads
 
 
 def publish(run: RunFolder) -> Claim:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fedpriv.coordinator.bundle import write_bundle
 from fedpriv.coordinator.flower import FlowerLink, Members
-from fedpriv.coordinator.rounds import Coordinator, charged_rounds
+from fedpriv.coordinator.rounds import Coordinator, charged_rounds, journal_heads
 from fedpriv.coordinator.run_folder import RoundEnded, RunFolder, new_run, open_run
 from fedpriv.coordinator.superlink import Addresses, SuperLink, TlsFiles
 from fedpriv.errors import HomeError, InputError, Refused, Unreachable
@@ -181,6 +181,7 @@ def run_rounds(
             roster=home.roster(),
             deadlines=home.config.deadlines,
             observe=observe,
+            known_heads=_known_heads(home),
         )
         ended = [coordinator.run_round(position, wanted) for position in range(1, wanted + 1)]
         write_bundle(run, home.roster(), home.identity())
@@ -193,6 +194,12 @@ def first_vector(study: Study) -> NDArray[np.float32]:
     from fedpriv.model.weights import to_vector
 
     return to_vector(build_model(study))
+
+
+def _known_heads(home: CoordinatorHome) -> dict[str, bytes]:
+    """The last journal heads that hospitals signed here, in whichever run."""
+    lines = [line for name in run_names(home) for line in open_run(home.runs_folder / name).lines()]
+    return journal_heads(lines)
 
 
 def _summary(home: CoordinatorHome, name: str) -> RunSummary:

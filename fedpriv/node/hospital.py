@@ -121,7 +121,7 @@ class Hospital:
             case Stage.UNMASK:
                 reply = current.machine.unmask(request)
             case Stage.CLOSE:
-                reply = current.machine.close(request)
+                reply = current.machine.close(request, self._journal.head)
         self._persist(current.machine, request, reply)
         return reply
 
@@ -132,6 +132,7 @@ class Hospital:
             if (terms.run, terms.round) == (invitation.run, invitation.round):
                 return
             self._leave()
+        self._check_history(invitation)
         study = self._home.approved_study(invitation.study_digest)
         if study is None:
             raise Declined(
@@ -157,6 +158,20 @@ class Hospital:
             last_round=self._journal.last_round(invitation.run),
         )
         self._current = _Current(study, prepared, machine, _to_vector(model))
+
+    def _check_history(self, invitation: Invitation) -> None:
+        """Refuse with a journal that lost rows: a restored copy has forgotten what was spent since.
+
+        The coordinator says which head we told it last. A false one only costs it a round.
+        """
+        for entry in invitation.journal_heads:
+            if entry.name == self._identity.name and not self._journal.had(entry.head):
+                raise Declined(
+                    RefusalCode.JOURNAL_LOST,
+                    f"the coordinator was told the journal head {entry.head.hex()[:16]}, which this journal "
+                    "never had: rows were lost, or an old copy was restored. Find the newest copy of the "
+                    "home; without it nobody knows what was spent since",
+                )
 
     def _train(self, current: _Current) -> NDArray[np.int64]:
         """Charge the budget, then train."""

@@ -2,8 +2,8 @@
 
 On disk: ``journal.sqlite`` (WAL, synchronous=FULL), ``journal.head`` and ``journal.lock``. A row is on the
 disk before the call that made it returns. The head file names the last row outside of the database, so a
-deleted last row or an old copy of the database is found; an old copy of both is found through the receipts,
-whose heads the coordinator countersigned (``known_heads``).
+deleted last row or an old copy of the database is found; an old copy of both is found when the
+coordinator next names the head that it was told last (`Journal.had`), and by auditors through receipts.
 
 Two of the protocol's promises live here because only here they outlive a crash: the round number of a run
 only grows, and at each stage of a round at most one answer is ever given.
@@ -28,7 +28,7 @@ from fedpriv.node.events import AnyEvent, Sign
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -110,6 +110,13 @@ class Journal:
         with self._thread_lock:
             return tuple(self._rows)
 
+    def had(self, head: bytes) -> bool:
+        """Whether the journal ever had this head (32 bytes)."""
+        with self._thread_lock:
+            return head == genesis(self._identity.signing_public_key) or any(
+                row.digest == head for row in reversed(self._rows)
+            )
+
     def append(self, event: AnyEvent) -> Row:
         """Add a row; when this returns it is on the disk. HomeError if it cannot be written."""
         with self._thread_lock:
@@ -162,10 +169,9 @@ class Journal:
             self._last_rounds[event.run] = max(event.round, self.last_round(event.run))
 
 
-def read_journal(folder: Path, public_key: bytes, known_heads: Collection[bytes] = ()) -> list[Row]:
+def read_journal(folder: Path, public_key: bytes) -> list[Row]:
     """Every row of the journal in ``folder``, verified; also while a node writes to it.
 
-    ``known_heads``: digests (32 bytes) that others hold receipts for; each must be in the chain.
     JournalCorrupt names the row and why. A folder without a journal has no rows.
     """
     if (folder / HEAD_FILE).exists() or (folder / DATABASE_FILE).exists():
@@ -184,12 +190,6 @@ def read_journal(folder: Path, public_key: bytes, known_heads: Collection[bytes]
             f"journal row {sequence} is not the one that {HEAD_FILE} names",
             hint="the head file was changed, or rows were replaced by others of the same identity",
         )
-    for known in known_heads:
-        if known not in digests:
-            raise JournalCorrupt(
-                f"journal row {len(rows)} is the last, but a receipt names the head {known.hex()[:16]}",
-                hint="an old copy of the journal was restored",
-            )
     return rows
 
 
@@ -216,7 +216,7 @@ def stored_rows(folder: Path) -> Iterator[StoredRow]:
     except (sqlite3.Error, UnicodeDecodeError, msgspec.ValidationError, OverflowError) as error:
         raise JournalCorrupt(
             f"{path} is no journal, or a damaged one: {error}",
-            hint="restore the folder from its newest backup; never start with an empty journal",
+            hint="find the newest backup of the whole home; an older one forgets what was spent since",
         ) from error
 
 
@@ -252,7 +252,7 @@ def _read_head(path: Path) -> tuple[int, bytes]:
     except (OSError, ValueError) as error:
         raise JournalCorrupt(
             f"{path} is missing or unreadable; it must name the journal's last row",
-            hint="restore the folder from its newest backup",
+            hint="find the newest backup of the whole home; an older one forgets what was spent since",
         ) from error
 
 

@@ -70,11 +70,17 @@ class CoordinatorRound:
 
     ``stage`` is the one whose replies are awaited. ``refusals`` says why a hospital is out: the code
     that it sent, or that its own reply broke. ``unfit_shares`` says who answered UNMASK with a
-    share that does not fit, and of whose secrets: others' were taken.
+    share that does not fit, and of whose secrets: others' were taken. ``journal_heads`` maps hospitals to
+    the head (32 bytes) that each signed last, as far as the coordinator knows.
     """
 
     def __init__(
-        self, *, terms: RoundTerms, roster: Mapping[str, bytes], signing_key: Ed25519PrivateKey
+        self,
+        *,
+        terms: RoundTerms,
+        roster: Mapping[str, bytes],
+        signing_key: Ed25519PrivateKey,
+        journal_heads: Mapping[str, bytes] | None = None,
     ) -> None:
         checks.roster(roster, terms)
         self.terms = terms
@@ -83,6 +89,7 @@ class CoordinatorRound:
         self.unfit_shares: dict[str, list[str]] = {}
         self._roster = dict(roster)
         self._signing_key = signing_key
+        self._journal_heads = tuple(JournalHead(*entry) for entry in sorted((journal_heads or {}).items()))
         self._awaited: set[str] = set()
         self._failed = False
         self._model_digest = self._cohort = self._context = b""
@@ -103,7 +110,9 @@ class CoordinatorRound:
         """ADVERTISE requests for every declared hospital; ``model`` is the vector as float32 LE bytes."""
         terms = self.terms
         self._model_digest = model_digest(model)
-        invitation = Invitation(terms.run, terms.round, terms.roster_digest, terms.study_digest)
+        invitation = Invitation(
+            terms.run, terms.round, terms.roster_digest, terms.study_digest, self._journal_heads
+        )
         return self._ask(terms.hospitals, Envelope(Stage.ADVERTISE, encode(invitation), model))
 
     def receive(self, name: str, reply: Envelope) -> None:

@@ -164,9 +164,12 @@ class HospitalRound:
         self._held.clear()
         return reply
 
-    def close(self, receipt: Envelope) -> Envelope:
-        """CLOSE: check the coordinator's receipt against what was signed; acknowledge it."""
-        return self._once(Stage.CLOSE, receipt, self._close)
+    def close(self, receipt: Envelope, journal_head: bytes) -> Envelope:
+        """CLOSE: check the coordinator's receipt against what was signed; acknowledge it.
+
+        ``journal_head``: 32 bytes, as they are now, that travel in the signed acknowledgement.
+        """
+        return self._once(Stage.CLOSE, receipt, lambda request: self._close(request, journal_head))
 
     def reply_to(self, request: Envelope) -> Envelope | None:
         """The reply that this very request already got, if any: a caller need not persist it twice."""
@@ -323,7 +326,7 @@ class HospitalRound:
         )
         return Envelope(Stage.UNMASK, encode(reply.sealed_by(self._signing_key)))
 
-    def _close(self, request: Envelope) -> Envelope:
+    def _close(self, request: Envelope, journal_head: bytes) -> Envelope:
         receipt = decode(request.body, RoundReceipt)
         heads = tuple(JournalHead(name, entry.journal_head) for name, entry in self._advertisements.items())
         expected = RoundReceipt(
@@ -339,7 +342,7 @@ class HospitalRound:
         if receipt != expected:
             raise RuleBroken(RefusalCode.BAD_RECEIPT, "a receipt of another round than the one signed here")
         receipt.verify(self._coordinator_key)
-        closed = Closed(name=self.name, receipt_digest=message_digest(receipt))
+        closed = Closed(name=self.name, receipt_digest=message_digest(receipt), journal_head=journal_head)
         return Envelope(Stage.CLOSE, encode(closed.sealed_by(self._signing_key)))
 
     @property

@@ -102,13 +102,25 @@ class Signed(Message, frozen=True, kw_only=True):
         return encode(msgspec.structs.replace(self, signature=b""))
 
 
+class JournalHead(Message, frozen=True, tag="journal-head"):
+    """The journal head that a hospital advertised."""
+
+    name: Name
+    head: Digest
+
+
 class Invitation(Message, frozen=True, tag="invitation"):
-    """ADVERTISE: the coordinator names the round; the model travels as the envelope's vector."""
+    """ADVERTISE: the coordinator names the round; the model travels as the envelope's vector.
+
+    ``journal_heads`` are the last ones that hospitals signed for it, sorted by name: who no longer knows its
+    own has lost rows.
+    """
 
     run: RunId
     round: RoundNumber
     roster_digest: Digest
     study_digest: Digest
+    journal_heads: Annotated[tuple[JournalHead, ...], _PerHospital] = ()
 
 
 class Advertisement(Signed, frozen=True, tag="advertisement"):
@@ -216,13 +228,6 @@ class UnmaskShares(Signed, frozen=True, tag="unmask-shares"):
     mask_key_shares: Annotated[tuple[HeldShare, ...], _PerHospital]
 
 
-class JournalHead(Message, frozen=True, tag="journal-head"):
-    """The journal head that a hospital advertised."""
-
-    name: Name
-    head: Digest
-
-
 class RoundReceipt(Signed, frozen=True, tag="receipt"):
     """CLOSE: the coordinator's countersignature on what the round was and what came of it.
 
@@ -241,12 +246,13 @@ class RoundReceipt(Signed, frozen=True, tag="receipt"):
 
 
 class Closed(Signed, frozen=True, tag="closed"):
-    """The hospital holds the receipt."""
+    """The hospital holds the receipt. ``journal_head`` has the round's charge behind it."""
 
     purpose: ClassVar[bytes] = b"fedpriv closed v1"
 
     name: Name
     receipt_digest: Digest
+    journal_head: Digest
 
 
 class Refusal(Message, frozen=True, tag="refusal"):

@@ -41,6 +41,7 @@ class RefusalCode(IntEnum):
     POLICY = 41
     BUDGET_SPENT = 42
     INTERNAL = 43
+    JOURNAL_LOST = 44
 
 
 class RuleBroken(ProtocolRefused):

@@ -35,7 +35,7 @@ SENT = {
     messages.Agreement: {"name", "context", "survivors_digest", "signature"},
     messages.UnmaskShares: {"name", "context", "self_mask_shares", "mask_key_shares", "signature"},
     messages.HeldShare: {"owner", "share"},
-    messages.Closed: {"name", "receipt_digest", "signature"},
+    messages.Closed: {"name", "receipt_digest", "journal_head", "signature"},
     messages.Refusal: {"code"},
 }
 BODIES = [

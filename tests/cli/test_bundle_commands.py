@@ -40,6 +40,7 @@ def federation(tmp_path_factory):
         roster=home.roster(),
         deadlines=Deadlines(),
         observe=lambda event: None,
+        known_heads={},
     )
     for position in (1, 2):
         assert coordinator.run_round(position, 2).outcome == "complete"

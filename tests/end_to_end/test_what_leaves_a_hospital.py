@@ -42,7 +42,7 @@ SCHEMA = {
     "Agreement": "name context survivors_digest signature",
     "UnmaskShares": "name context self_mask_shares mask_key_shares signature",
     "HeldShare": "owner share",
-    "Closed": "name receipt_digest signature",
+    "Closed": "name receipt_digest journal_head signature",
     "Refusal": "code",
 }
 
@@ -125,6 +125,7 @@ def recorded(tmp_path_factory, datasets):
                 roster=coordinator.roster(),
                 deadlines=QUICK,
                 observe=lambda event: None,
+                known_heads={},
             )
             ended = [rounds.run_round(position, ROUNDS) for position in range(1, ROUNDS + 1)]
             return Recorded(

@@ -75,6 +75,18 @@ def test_the_same_round_again_is_refused_also_after_a_restart(federation):
     assert len(federation.events_of("A", Reserve)) == 1
 
 
+def test_a_hospital_whose_backup_was_restored_refuses_to_train(federation, tmp_path):
+    federation.round()
+    federation.copy_of("A", tmp_path / "backup")
+    assert federation.round().outcome == "complete"
+    federation.restore("A", tmp_path / "backup")  # and with it a budget that forgets the second round
+    ended = federation.round()
+    assert ended.dropped["A"] == "advertise: journal lost"
+    assert len(federation.events_of("A", Reserve)) == 1
+    (refused,) = federation.events_of("A", Refuse)
+    assert "an old copy was restored" in refused.reason
+
+
 def test_repeated_refusals_fill_no_journal(federation):
     for _ in range(5):
         invite(federation, study=bytes(32))

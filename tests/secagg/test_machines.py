@@ -138,7 +138,7 @@ def test_a_receipt_that_tells_another_story_is_refused(change):
     key = signing_key("h0001" if change == "key" else "coordinator")
     forged = rebuilt(receipt, **other).sealed_by(key)
     with pytest.raises(RuleBroken) as refused:
-        federation.hospitals["h0000"].close(Envelope(Stage.CLOSE, encode(forged)))
+        federation.hospitals["h0000"].close(Envelope(Stage.CLOSE, encode(forged)), b"H" * 32)
     expected = RefusalCode.BAD_SIGNATURE if change == "key" else RefusalCode.BAD_RECEIPT
     assert refused.value.code is expected
 

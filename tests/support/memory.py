@@ -1,13 +1,14 @@
 """A federation in one process: real homes, journals, keys and state machines; only the network is a call."""
 
 import itertools
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
 
 from fedpriv.coordinator.exchange import LossReason, Lost
 from fedpriv.coordinator.home import Deadlines
-from fedpriv.coordinator.rounds import Coordinator
+from fedpriv.coordinator.rounds import Coordinator, journal_heads
 from fedpriv.coordinator.run_folder import new_run
 from fedpriv.identity.enrolment import collect, new_request
 from fedpriv.identity.keys import new_identity
@@ -97,6 +98,27 @@ class MemoryFederation:
         self.run = new_run(self.runs, study, np.zeros(PARAMETERS, np.float32))
         self.seen = []
 
+    def copy_of(self, name, folder):
+        """A backup of the home of ``name`` as it is now."""
+        member = self.members[name]
+        member.journal.close()
+        shutil.copytree(member.home.folder, folder)
+        self._reopen(name)
+
+    def restore(self, name, folder):
+        """Put a backup in the place of the home of ``name``, and start its node."""
+        member = self.members[name]
+        member.journal.close()
+        shutil.rmtree(member.home.folder)
+        shutil.copytree(folder, member.home.folder)
+        self._reopen(name)
+
+    def _reopen(self, name):
+        member = self.members[name]
+        journal = member.home.open_journal()
+        node = Hospital(member.home, journal, prepare_with(member.trainer))
+        self.members[name] = Member(member.home, journal, member.trainer, node)
+
     def _member(self, folder, name, identity, number, policy, datasets, study_path):
         from fedpriv.identity import keys
 
@@ -135,6 +157,7 @@ class MemoryFederation:
             roster=self.roster,
             deadlines=Deadlines(join_s=0.01),
             observe=self.seen.append,
+            known_heads=journal_heads((run or self.run).lines()),
         )
 
     def round(self, coordinator=None):
