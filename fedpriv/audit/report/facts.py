@@ -35,7 +35,10 @@ _CURVE_REACH = 1.5
 
 _SHORTEST_CURVE = 1.0
 _GROUPS = (2, 5, 10)
-_FALSE_ALARM_RATES = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_FALSE_ALARM_RATES = tuple(
+    sorted({*(10.0 ** (power / 25) for power in range(-100, 1)), *(k / 50 for k in range(51))})
+)
+"""So close that a line through the points, which lies below the true one, cannot be told from it."""
 
 
 @dataclass(frozen=True, slots=True)
