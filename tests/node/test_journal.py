@@ -405,8 +405,8 @@ def test_values_of_the_wrong_type_are_corruption(tmp_path):
     fill(tmp_path)
     connection = sqlite3.connect(tmp_path / DATABASE_FILE)
     connection.executescript(
-        "DROP TABLE rows; CREATE TABLE rows (sequence, unix_time_s, event, signature);"
-        "INSERT INTO rows VALUES (1, 'noon', x'00', x'00');"
+        "DROP TABLE rows; CREATE TABLE rows (sequence, unix_time_s, event, salt, signature);"
+        "INSERT INTO rows VALUES (1, 'noon', x'00', x'00', x'00');"
     )
     connection.close()
     with pytest.raises(JournalCorrupt, match="damaged"):
