@@ -225,7 +225,8 @@ def budget(
     rows, dataset, policy = node.rows(), node.config.dataset.name, node.config.policy
     spent = budgets.budget_of(rows, dataset, policy)
     course = budgets.course_of(rows, dataset, policy)
-    bound = load_register(node.folder, rows).of(dataset)
+    register = load_register(node.folder, rows)
+    bound, others = register.of(dataset), sorted(register.datasets.keys() - {dataset})
     most = bound.most_images_of_a_patient
     of_patient = budgets.epsilon_of_patient(rows, dataset, policy, most)
     charges = budgets.charges_of(rows, dataset)
@@ -252,6 +253,7 @@ def budget(
             {
                 **asdict(spent),
                 "images_bound": len(bound.images),
+                "other_datasets": others,
                 "patient_with_most_images": patient,
                 "studies": table,
                 "course": [asdict(point) for point in course],
@@ -266,6 +268,8 @@ def budget(
     )
     if bound.images:
         typer.echo(f"bound to {len(bound.images)} images; those that are added share this budget")
+    if others:
+        typer.echo(f"charged under other names, whose images cannot be charged again: {', '.join(others)}")
     if of_patient is not None:
         typer.echo(
             f"for the patient with most images here, all {most} of them together: epsilon {of_patient:.4g} "

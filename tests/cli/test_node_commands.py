@@ -189,6 +189,17 @@ def test_the_patient_with_most_images_is_told_at_home_and_nowhere_else(fedpriv, 
     assert b"patient_with" not in (home.folder / "journal.sqlite").read_bytes()
 
 
+def test_a_new_name_shows_what_was_charged_under_others(fedpriv, home, study):
+    fedpriv("node", "approve", "study.toml", "--home", "home")
+    with home.open_journal() as journal:
+        charge(home, journal, study, 1, IMAGES)
+    path = home.folder / "node.toml"
+    path.write_text(path.read_text().replace('name = "smears"', 'name = "new"'))
+    assert "cannot be charged again: smears\n" in fedpriv("node", "budget", "--home", "home").out
+    shown = fedpriv("node", "budget", "--home", "home", "--json").json
+    assert (shown["dataset"], shown["images_bound"], shown["other_datasets"]) == ("new", 0, ["smears"])
+
+
 def test_how_many_rounds_of_a_study_would_fit_before_it_is_approved(fedpriv, home):
     (line,) = fedpriv("node", "budget", "--home", "home", "--study", "study.toml", "--json").json["studies"]
     assert (line["rounds_charged"], line["rounds_approved"], line["rounds_that_fit"]) == (0, 0, 4)
