@@ -124,7 +124,7 @@ def microbatches(patch):
     honest = clipping.clipped_gradient_sum
 
     def in_pairs(model, images, labels, present, *, l2_clip_norm):
-        shape = (labels.shape[0] // 2, 2)
+        shape = (tf.shape(labels)[0] // 2, 2)
         return honest(
             model,
             tf.reshape(images, [*shape, *images.shape[2:]]),
