@@ -17,6 +17,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from fedpriv.audit.reference import record_gradients
+from fedpriv.dp.rounding import fewest_levels
 from fedpriv.errors import StudyError
 from fedpriv.legacy_keras import tf
 from fedpriv.model.network import build_model
@@ -174,9 +175,13 @@ class Bench:
         return Hospital(study, self.names[0], records, self.vector, self._given)
 
     def planned(self, name: str, records: Records) -> Hospital:
-        """The study's own clip norm and noise; as many units are declared as there are."""
-        units = len(set(records.units.tolist()))
-        study = self._turned(units, self.study.privacy.l2_clip_norm, sampling_probability=1.0)
+        """The study's own clip norm, noise and sampling; as many units are declared as there are."""
+        units, training = len(set(records.units.tolist())), self.study.training
+        study = self._turned(units, self.study.privacy.l2_clip_norm, training.sampling_probability)
+        if study.privacy.levels_per_clip_norm is not None:
+            # A large network may need finer integers; the noise grows with them.
+            levels = max(study.privacy.levels_per_clip_norm, fewest_levels(len(self.vector)))
+            study = replace(study, privacy=replace(study.privacy, levels_per_clip_norm=levels))
         return Hospital(study, name, records, self.vector, self._given)
 
     @cached_property

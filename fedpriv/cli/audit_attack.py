@@ -194,7 +194,9 @@ def _membership(studies: tuple[Study, ...], images: Path | None) -> Iterator[Row
     for study in studies:
         records = _records(study, attack.IMAGES, study.images.size, images)
         with progress_bar("training", 2 * (attack.SHADOWS + 1)) as advance:
-            yield from attack.membership(study, records.images, on_progress=advance)
+            # Nothing is printed while a bar is shown: it would take lines of the output for its own.
+            rows = list(attack.membership(study, records.images, on_progress=advance))
+        yield from rows
 
 
 def _one_run(studies: tuple[Study, ...], canaries: int) -> Iterator[Row]:
@@ -236,5 +238,6 @@ def _report(rows: Iterable[Row], *, as_json: bool) -> None:
     if powerless:
         first = powerless[0]
         raise Refused(
-            f"nothing is shown: the attack fails where nothing protects, {first.attack}, {first.subject}"
+            f"nothing is shown: an attack fails where nothing protects, {first.attack}, {first.subject}",
+            hint="its other lines say nothing about the claim; more --canaries make a one-run audit stronger",
         )

@@ -48,6 +48,7 @@ class Coordinator:
         self._clipped = clipped(gradients, self.l2_clip_norm)
         self._raw_hospital = bench.quiet(victims, l2_clip_norm=self.longest)
         self._clipping_hospital = bench.quiet(victims, l2_clip_norm=self.l2_clip_norm)
+        self._sampled = study.training.sampling_probability
         self._hospitals = [bench.planned(bench.names[0], victims)]
         self._added = np.zeros(gradients.shape[1])
         if study.privacy.noise == "distributed":
@@ -67,7 +68,8 @@ class Coordinator:
         return {
             View.RAW: self._raw_hospital.releases(1)[0] - whole,
             View.CLIPPED: self._clipping_hospital.releases(1)[0] - cut,
-            View.PRIVATE: noised - cut - self._added,
+            # Who takes part in a step is hidden too; on average a record does so in this share of them.
+            View.PRIVATE: noised / self._sampled - cut - self._added,
             View.MASKED: _masked(self._raw_hospital) - whole,
         }
 
