@@ -1,5 +1,7 @@
 """The bound against published numbers, against itself, and against mechanisms whose epsilon is known."""
 
+import bisect
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,6 +12,7 @@ from fedpriv.audit.attack.one_run_bound import (
     epsilon_lower_bound,
     planned_guesses,
 )
+from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
 
 DELTA = 1e-5
 
@@ -59,15 +62,36 @@ def test_what_is_no_outcome_is_refused(outcome):
         epsilon_lower_bound(*outcome, delta=DELTA)
 
 
+def alarms_from(canaries, guesses, epsilon):
+    """The fewest right guesses whose bound lies above epsilon."""
+    return bisect.bisect_right(
+        range(guesses + 1), epsilon, key=lambda v: epsilon_lower_bound(canaries, guesses, v, delta=DELTA)
+    )
+
+
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 3.0])
-@pytest.mark.parametrize(("canaries", "guesses"), [(1000, 100), (200, 200)])
-def test_randomized_response_at_the_claim_raises_at_most_5_percent_false_alarms_in_400(
+@pytest.mark.parametrize(("canaries", "guesses"), [(1000, 100), (1000, 1000), (200, 200)])
+def test_on_randomized_response_which_has_exactly_epsilon_an_alarm_is_false_in_5_percent_at_most(
     epsilon, canaries, guesses
 ):
-    rights = np.random.default_rng(3).binomial(guesses, 1 / (1 + np.exp(-epsilon)), 400)
-    outcomes, times = np.unique(rights, return_counts=True)
-    bounds = np.array([epsilon_lower_bound(canaries, guesses, int(v), delta=DELTA) for v in outcomes])
-    assert times[bounds > epsilon].sum() <= 20
+    alarming, share = alarms_from(canaries, guesses, epsilon), 1 / (1 + np.exp(-epsilon))
+    exact = stats.binom.sf(alarming - 1, guesses, share)
+    assert 0.02 < exact <= 0.05
+    trials = np.random.default_rng(3).binomial(guesses, share, 400)
+    assert (trials >= alarming).sum() <= stats.binom.isf(1e-6, 400, 0.05)
+
+
+def test_on_a_gaussian_with_exactly_the_epsilon_it_claims_400_trials_raise_at_most_5_percent_alarms():
+    multiplier, canaries = 1.4, 1000
+    epsilon = composed_epsilon([PrivacyEvent(multiplier, 1.0, 1)], DELTA).pld
+    guesses = planned_guesses(canaries, 4 / multiplier, delta=DELTA)
+    generator, half, alarms = np.random.default_rng(5), guesses // 2, 0
+    alarming = alarms_from(canaries, guesses, epsilon)
+    for _ in range(400):
+        coins = generator.random(canaries) < 0.5
+        ranked = coins[np.argsort(generator.normal(size=canaries) + coins / multiplier)]
+        alarms += ranked[-half:].sum() + (~ranked[:half]).sum() >= alarming
+    assert alarms <= 20
 
 
 def test_planned_guesses_are_few_where_little_can_be_told_and_all_where_everything_can():
