@@ -26,4 +26,5 @@ def small_studies() -> tuple[Study, ...]:
             privacy=replace(study.privacy, epsilon=_EPSILON, noise_multiplier=_NOISE_MULTIPLIER),
         )
         for study in installed_mechanisms()
+        if study.privacy.unit == "image"
     )

