@@ -17,12 +17,16 @@ import json
 import platform
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dp_sgd_plot import plot
 from dp_sgd_turns import THREADS, Cell, Setting, Skipped, Way, take_turns
 
-PLAIN, NORM, PRIVATE = (
-    Way(name, "dp_sgd_keras", "plain") for name in ("plain", "plain, our norm", "fedpriv")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KERAS = tuple(
+    Way(name, "dp_sgd_keras", "plain") for name in ("plain", "plain, our norm", "fedpriv", "fedpriv, shared")
 )
 MODELS = tuple(Way(name, "dp_sgd_tensorflow_privacy", "plain") for name in ("DPModel", "DPModel fast"))
 OPTIMIZERS = tuple(
@@ -32,21 +36,21 @@ OPTIMIZERS = tuple(
 OPACUS = tuple(Way(name, "dp_sgd_opacus", "torch") for name in ("torch", "Opacus", "Opacus ghost"))
 
 
-def plan(*, quick: bool, with_opacus: bool) -> list[tuple[Setting, list[Way], float]]:
+def plan(*, quick: bool, with_opacus: bool) -> list[tuple[Setting, Sequence[Way], float]]:
     """Settings, what is compared in each, and for about how many seconds."""
     peers = [*MODELS, *(OPACUS if with_opacus else ())]
     if quick:
         return [
-            (Setting("wide-cnn", 64, 64), [PLAIN, NORM, PRIVATE, *peers], 10.0),
-            (Setting("smear-cnn", 64, 64), [PLAIN, NORM, PRIVATE], 5.0),
+            (Setting("wide-cnn", 64, 64), [*KERAS, *peers], 10.0),
+            (Setting("smear-cnn", 64, 64), KERAS, 5.0),
         ]
-    settings = [(Setting("wide-cnn", 64, 16), [PLAIN, NORM, PRIVATE, *peers, *OPTIMIZERS], 15.0)]
+    settings = [(Setting("wide-cnn", 64, 16), [*KERAS, *peers, *OPTIMIZERS], 15.0)]
     for size in (64, 128):
         for batch in (64, 256):
             slow = OPTIMIZERS if (size, batch) == (64, 64) else ()
             settings += [
-                (Setting("wide-cnn", size, batch), [PLAIN, NORM, PRIVATE, *peers, *slow], 30.0),
-                (Setting("smear-cnn", size, batch), [PLAIN, NORM, PRIVATE], 10.0),
+                (Setting("wide-cnn", size, batch), [*KERAS, *peers, *slow], 30.0),
+                (Setting("smear-cnn", size, batch), KERAS, 10.0),
             ]
     return settings
 

@@ -5,6 +5,7 @@
 - *plain, our norm*: the same with fedpriv's faster group normalisation, which plain training could have too.
 - *fedpriv*: the private step as a hospital trains: Poisson sampling, fetching the records, clipping, noise,
   SGD. Batches vary in size around the plain one's.
+- *fedpriv, shared*: the same for noise shared among hospitals: each clipped gradient is rounded to integers.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ RECORDS_PER_BATCH = 4
 
 def make_step(way: str, setting: Setting) -> Callable[[], None]:
     """One training step of ``way``, ready to be timed."""
-    if way == "fedpriv":
+    if way in PRIVATE:
         model, images, labels = model_and_records(setting, RECORDS_PER_BATCH * setting.batch)
-        return private_step(model, images, labels, setting.batch)
+        return PRIVATE[way](model, images, labels, setting.batch)
     model, images, labels = model_and_records(setting, setting.batch)
     return plain_step(with_our_norm(model) if way == "plain, our norm" else model, images, labels)
 
@@ -77,17 +78,43 @@ def private_step(
     """As a hospital trains; the batches are Poisson samples of ``expected`` records."""
     from fedpriv.dp.sampling import PoissonSampler
     from fedpriv.dp.step import PrivateStep
-    from fedpriv.model.weights import from_vector, to_vector
 
     sampler = PoissonSampler(np.arange(len(images)), sampling_probability=expected / len(images))
     step = PrivateStep(
         model, images, labels, sampler, l2_clip_norm=CLIP, noise_multiplier=NOISE, expected_units=expected
     )
+    return descent(model, step.gradient)
+
+
+def shared_noise_step(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, expected: int
+) -> Callable[[], None]:
+    """One hospital's term of a federation's step, taken as if it were the sum."""
+    from fedpriv.dp.distributed_step import DistributedStep
+    from fedpriv.dp.noise_shares import NoiseShares
+    from fedpriv.dp.rounding import fewest_levels
+    from fedpriv.dp.sampling import PoissonSampler
+    from fedpriv.model.weights import dimension
+
+    sampler = PoissonSampler(np.arange(len(images)), sampling_probability=expected / len(images))
+    levels = fewest_levels(dimension(model))
+    shares = NoiseShares(hospitals=3, dropouts=1, colluders=0, noise_multiplier=NOISE, levels=levels)
+    step = DistributedStep(model, images, labels, sampler, l2_clip_norm=CLIP, shares=shares)
+    return descent(model, lambda: step.integer_sum() * (CLIP / levels / expected))
+
+
+PRIVATE = {"fedpriv": private_step, "fedpriv, shared": shared_noise_step}
+
+
+def descent(model: keras.Model, gradient: Callable[[], np.ndarray]) -> Callable[[], None]:
+    """SGD as a hospital does it, on the flat vector of weights."""
+    from fedpriv.model.weights import from_vector, to_vector
+
     weights = to_vector(model)
 
     def take() -> None:
         nonlocal weights
-        weights = weights - (RATE * step.gradient()).astype(np.float32)
+        weights = weights - (RATE * gradient()).astype(np.float32)
         from_vector(model, weights)
 
     return take

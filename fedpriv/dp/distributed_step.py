@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from fedpriv.legacy_keras import keras
 
 
+_ROUNDED_AT_ONCE = 1 << 17
+"""Numbers; rounding makes several copies of them, which then fit a processor's cache."""
+
+
 class DistributedStep:
     """Integer gradients of a model's softmax cross-entropy over the records of one hospital.
 
@@ -84,7 +88,10 @@ class DistributedStep:
     def _rounded_sum(self, sample: NDArray[np.int64]) -> NDArray[np.int64]:
         """What noise must hide: it stays in this object."""
         total = np.zeros(self._dimension, dtype=np.int64)
+        rows = max(1, _ROUNDED_AT_ONCE // self._dimension)
         for places in padded_chunks(sample, self._most_records):
             gradients = self._chunk_gradients(places).numpy()
-            total += round_units(gradients, self._l2_clip_norm, self._shares.levels).sum(axis=0)
+            for start in range(0, len(gradients), rows):
+                some = gradients[start : start + rows]
+                total += round_units(some, self._l2_clip_norm, self._shares.levels).sum(axis=0)
         return total
