@@ -6,8 +6,8 @@
 exactly zero to whatever is summed. The records of one unit are never parted, even if they alone are over the
 bound.
 
-Chunks have a multiple of :data:`GRAIN` records, so that a kernel library that prepares itself for each size
-it meets (oneDNN) does so a few times, not at every step.
+Chunks of varying size have a multiple of :data:`GRAIN` records, so that a kernel library that prepares itself
+for each size it meets (oneDNN) does so a few times, not at every step.
 """
 
 from __future__ import annotations
@@ -38,7 +38,20 @@ def padded_chunks(sample: NDArray[np.int64], most_records: int) -> Iterator[NDAr
     chunks = -(-grains // max(1, most_records // (grain * places)))
     ends = [grain * (number * grains // chunks) for number in range(1, chunks + 1)]
     for start, end in zip([0, *ends], ends, strict=False):
-        chunk = np.full((end - start, places), ABSENT, dtype=np.int32)
-        drawn = sample[start:end]
-        chunk[: len(drawn)] = drawn
-        yield chunk
+        yield _filled_up(sample[start:end], end - start)
+
+
+def equal_chunks(sample: NDArray[np.int64], units: int) -> Iterator[NDArray[np.int32]]:
+    """The same, but every chunk has exactly ``units`` units, whatever was drawn.
+
+    A kernel may sum in another order at another size, so what is computed of a unit has the same last bits
+    only at the same size.
+    """
+    for start in range(0, len(sample), units):
+        yield _filled_up(sample[start : start + units], units)
+
+
+def _filled_up(drawn: NDArray[np.int64], units: int) -> NDArray[np.int32]:
+    chunk = np.full((units, drawn.shape[1]), ABSENT, dtype=np.int32)
+    chunk[: len(drawn)] = drawn
+    return chunk

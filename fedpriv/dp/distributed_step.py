@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpriv.dp.chunks import padded_chunks
+from fedpriv.dp.chunks import equal_chunks
 from fedpriv.dp.clipping import clipped_gradients
 from fedpriv.dp.discrete_gaussian import discrete_gaussian
 from fedpriv.dp.memory import records_per_chunk
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from fedpriv.dp.sampling import PoissonSampler
     from fedpriv.legacy_keras import keras
 
+
+_MOST_RECORDS = 64
+"""In a chunk: chunks are of one size, and the last one is filled up."""
 
 _ROUNDED_AT_ONCE = 1 << 17
 """Numbers; rounding makes several copies of them, which then fit a processor's cache."""
@@ -68,11 +71,13 @@ class DistributedStep:
         self._sampler = sampler
         self._l2_clip_norm = l2_clip_norm
         self._shares = shares
-        self._most_records = records_per_chunk(model, sampler.records_per_unit)
+        places = sampler.records_per_unit
+        most = min(_MOST_RECORDS, records_per_chunk(model, places))
+        self._units_per_chunk = max(1, most // places)
         held = HeldRecords(images, labels)
 
         @tf.function(  # type: ignore[untyped-decorator]
-            input_signature=[tf.TensorSpec((None, sampler.records_per_unit), tf.int32)]
+            input_signature=[tf.TensorSpec((self._units_per_chunk, places), tf.int32)]
         )
         def chunk_gradients(places: tf.Tensor) -> tf.Tensor:
             return clipped_gradients(model, *held.take(places), l2_clip_norm=SHARE * l2_clip_norm)
@@ -89,7 +94,7 @@ class DistributedStep:
         """What noise must hide: it stays in this object."""
         total = np.zeros(self._dimension, dtype=np.int64)
         rows = max(1, _ROUNDED_AT_ONCE // self._dimension)
-        for places in padded_chunks(sample, self._most_records):
+        for places in equal_chunks(sample, self._units_per_chunk):
             gradients = self._chunk_gradients(places).numpy()
             for start in range(0, len(gradients), rows):
                 some = gradients[start : start + rows]

@@ -15,7 +15,7 @@ from fedpriv.legacy_keras import keras
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHUNK_BYTES = 128 << 20
+CHUNK_BYTES = 80 << 20
 
 _FLOAT_BYTES = 4
 

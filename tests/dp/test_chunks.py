@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedpriv.dp.chunks import GRAIN, padded_chunks
+from fedpriv.dp.chunks import GRAIN, equal_chunks, padded_chunks
 from fedpriv.dp.sampling import ABSENT
 
 
@@ -39,3 +39,14 @@ def test_no_chunk_is_over_the_bound_unless_it_is_the_smallest(places, most_recor
 def test_chunks_are_alike_in_size_and_as_few_as_the_bound_allows():
     assert [len(chunk) for chunk in padded_chunks(sample_of(260, 1), 256)] == [128, 136]
     assert [len(chunk) for chunk in padded_chunks(sample_of(256, 1), 256)] == [256]
+
+
+@pytest.mark.parametrize("units", [0, 1, 63, 64, 65, 200])
+def test_equal_chunks_have_one_shape_whatever_was_drawn(units):
+    sample = sample_of(units, 3)
+    cut = list(equal_chunks(sample, 64))
+    assert {chunk.shape for chunk in cut} <= {(64, 3)}
+    joined = np.concatenate([*cut, np.empty((0, 3))])
+    np.testing.assert_array_equal(joined[:units], sample)
+    assert (joined[units:] == ABSENT).all()
+    assert len(joined) - units < 64
