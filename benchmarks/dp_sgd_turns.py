@@ -7,6 +7,8 @@ what the process grew by from the moment before its first step, with model and r
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import multiprocessing
 import resource
@@ -117,6 +119,9 @@ def _work(way: Way, setting: Setting, link: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
         step = importlib.import_module(way.module).make_step(way.name, setting)
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what making the step left free would hide what steps take
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
         before = _memory_mib("VmRSS")
         for _ in range(1 if way.slow else WARM_UP):
             step()

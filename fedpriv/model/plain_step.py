@@ -44,7 +44,7 @@ class PlainStep:
             chunk_images, chunk_labels, present = held.take(places)
             share_of_unit = present / tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1.0)
             with tf.GradientTape() as tape:
-                logits = model(tf.reshape(chunk_images, [-1, *images.shape[1:]]), training=True)
+                logits = model(tf.reshape(chunk_images, [-1, *chunk_images.shape[2:]]), training=True)
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
                     labels=tf.reshape(chunk_labels, [-1]), logits=logits
                 )
