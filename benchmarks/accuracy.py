@@ -141,7 +141,7 @@ def figures(smears: Smears, folder: Path, repetitions: int) -> dict[str, object]
 def report(found: dict[str, object]) -> str:
     """The table as Markdown."""
     lines = [
-        "| training | accuracy (95 %: over repetitions; images) | macro F1 | calibration | new hospital |",
+        "| training | accuracy (95 % over repetitions; images) | macro F1 | calibration | new hospital |",
         "|---|---|---|---|---|",
     ]
     for method, row in found["methods"].items():
