@@ -38,7 +38,12 @@ import fedpriv
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SOURCES = ("model/front.py", "model/random_features.py", "model/network.py")
+_SOURCES = (
+    "model/histogram_front.py",
+    "model/pixel_maps.py",
+    "model/random_features.py",
+    "model/network.py",
+)
 
 
 def fingerprint(smears: Smears) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from fedpriv.errors import Refused
 from fedpriv.legacy_keras import Functional, keras
 from fedpriv.model.front import SmearFront
+from fedpriv.model.histogram_front import HistogramFront
 
 _WEIGHTLESS = frozenset(
     {
@@ -26,6 +27,7 @@ _WEIGHTLESS = frozenset(
         keras.layers.GlobalAveragePooling2D,
         keras.layers.GlobalMaxPooling2D,
         keras.layers.MaxPooling2D,
+        HistogramFront,
         SmearFront,
     }
 )

@@ -1,149 +1,82 @@
-"""The fixed front of a smear network: how often each colour and each grain occurs, as no image had a say in.
+"""The fixed front of a smear network: colour and texture maps that no image had a say in.
 
-Noise grows with what is trained, so what can be known without data is not trained. Stained blood differs in
-how often colours and grains occur in a field. Three fixed layers say so:
+Noise grows with the square root of the trained parameters, so what can be known without data is not
+trained. Stained blood differs in hue and in how finely the chromatin is grained; so each pixel is
+described by
 
-- *cells*: each square of :data:`CELL` x :data:`CELL` pixels is described by soft histograms, triangular bins
-  that add up to 1: of brightness, red - green and yellow - blue; of the two opponent colours jointly; and of
-  the magnitude of band-passed brightness and red - green at three scales, as in wavelet scattering;
-- *windows*: cells are averaged over windows of :data:`WINDOW` x :data:`WINDOW` cells, one cell apart, and the
-  root is taken. Distances between roots are Hellinger's: a rare colour counts as much as plasma;
-- *random features*: cosines of random projections, whose inner products are near a Gaussian kernel
-  (:mod:`fedpriv.model.random_features`). Their length is near 1, so clipping treats images alike.
+- *soft colour bins*: brightness and two opponent colours, red - green and yellow - blue, each cut into
+  :data:`BINS` overlapping triangular bins that add up to 1;
+- *texture*: at three scales, the magnitude of band-passed brightness and colours, and of the brightness
+  gradient, a first layer of wavelet scattering with a modulus as the only nonlinearity.
 
-The layer has no weights; its constants are round numbers and a fixed seed, the same for everybody.
+Both are averaged over cells of :data:`CELL` x :data:`CELL` pixels. The layer has no weights; its
+constants are round numbers, set by the range of stained colours and the size of cells, the same for
+everybody.
 
-*Source*: van de Sande et al. 2010 (opponent colours); Bruna and Mallat 2013 (scattering); Arandjelovic and
-Zisserman 2012 (roots of histograms); Mairal et al. 2014 (convolutional kernel networks); Tramer and Boneh
-2021 (fixed features before private training).
+*Source*: Tramer and Boneh 2021 (scattering before private training); van de Sande et al. 2010 (opponent
+colours); Bruna and Mallat 2013 (scattering).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fedpriv.legacy_keras import keras, tf
-from fedpriv.model.random_features import random_projection
+from fedpriv.model.pixel_maps import SCALES, blur, colour_axes, soft_bins
 
-CELL = 8
+CELL = 4
 """Pixels along the side of a cell."""
 
-WINDOW = 7
-"""Cells along the side of a window: a field of 64 x 64 pixels has four, a smaller image one."""
+BINS = 16
+"""Soft bins on each colour axis."""
 
-KERNEL_SHARPNESS = 3.0
-"""Of the Gaussian kernel exp(-(sharpness distance)^2 / 2) that the random features are for."""
+_AXIS_RANGES = ((0.1, 0.95), (-0.1, 0.5), (-0.4, 0.2))
+"""Of brightness, red - green, yellow - blue: beyond lies neither plasma nor any stained cell."""
 
-_BINS, _JOINT_BINS, _GRAIN_BINS = 32, 16, 16
-"""Soft bins on one colour axis; on each of two opponent axes jointly; of one magnitude."""
+_BAND_GAIN, _GRADIENT_GAIN = 8.0, 4.0
+"""Bring the texture maps, mostly below 0.05, to the size of the colour bins."""
 
-_BRIGHTNESS_RANGE, _RED_GREEN_RANGE, _YELLOW_BLUE_RANGE = (0.1, 1.0), (-0.1, 0.5), (-0.4, 0.2)
-"""Beyond lies neither plasma nor any stained cell; what does lie beyond belongs to the end bins."""
+_TEXTURE_OFFSET = 0.12
+_GAIN = 4.0
+"""Texture maps less the offset, bins less their mean 1 / BINS, times the gain: near 0, near unit size."""
 
-_COLOUR_SHARE, _GRAIN_SHARE = 0.4, 0.2
-"""Of single colour axes and of joint colours, each; of grain: histograms of a cell add up to 1."""
-
-_GRAIN_RANGE = (0.0, 0.4)
-"""Of the root of a band's magnitude."""
-
-_SCALES = (1.0, 2.0, 4.0)
-"""Standard deviations of the Gaussian windows between which a band lies, pixels."""
-
-_TINY = 1e-12
-"""Under a root, whose slope at 0 is infinite."""
+_TINY = 1e-6
+"""Under the root of the gradient magnitude, whose slope at 0 is infinite."""
 
 Tensor = Any
 """A tf.Tensor; TensorFlow ships no types."""
 
 
 class SmearFront(keras.layers.Layer):  # type: ignore[misc]
-    """(n, size, size, 3) in [0, 1] -> (n, windows, windows, features), without weights."""
-
-    def __init__(self, features: int, **options: Any) -> None:  # noqa: ANN401
-        super().__init__(**options)
-        self._features = features
+    """(n, size, size, 3) in [0, 1] -> (n, size / 4, size / 4, channels), without weights."""
 
     def call(self, images: Tensor) -> Tensor:
-        """Histograms of cells, their mean over windows, random features of the roots."""
-        histograms = cell_histograms(images)
-        side = min(WINDOW, histograms.shape[1])
-        roots = tf.sqrt(tf.nn.avg_pool2d(histograms, side, 1, "VALID") + _TINY)
-        projection, phases = random_projection(histograms.shape[-1], self._features)
-        angles = tf.tensordot(roots, KERNEL_SHARPNESS * projection, axes=1) + phases
-        return float(np.sqrt(2.0 / self._features)) * tf.cos(angles)
-
-
-def cell_histograms(images: Tensor) -> Tensor:
-    """(n, size, size, 3) in [0, 1] -> (n, size / 8, size / 8, 448): those of a cell add up to 1."""
-    red, green, blue = tf.unstack(images, axis=-1)
-    brightness, red_green, yellow_blue = (red + green + blue) / 3.0, red - green, (red + green) / 2.0 - blue
-    single = [
-        _cell_means(_soft_bins(axis, limits, _BINS)) * (_COLOUR_SHARE / 3.0)
-        for axis, limits in (
-            (brightness, _BRIGHTNESS_RANGE),
-            (red_green, _RED_GREEN_RANGE),
-            (yellow_blue, _YELLOW_BLUE_RANGE),
-        )
-    ]
-    joint = _joint_histogram(
-        _soft_bins(red_green, _RED_GREEN_RANGE, _JOINT_BINS),
-        _soft_bins(yellow_blue, _YELLOW_BLUE_RANGE, _JOINT_BINS),
-    )
-    bands = tf.unstack(_band_magnitudes(tf.stack([brightness, red_green], axis=-1)), axis=-1)
-    grain = [
-        _cell_means(_soft_bins(tf.sqrt(band + _TINY), _GRAIN_RANGE, _GRAIN_BINS))
-        * (_GRAIN_SHARE / len(bands))
-        for band in bands
-    ]
-    return tf.concat([*single, _COLOUR_SHARE * joint, *grain], axis=-1)
+        """Colour bins, then texture maps, averaged over cells."""
+        axes = colour_axes(images)
+        bins = [soft_bins(axes[..., axis], limits, BINS) for axis, limits in enumerate(_AXIS_RANGES)]
+        colour = tf.concat([_cell_means(one_axis) for one_axis in bins], axis=-1) - 1.0 / BINS
+        texture = _cell_means(tf.concat(_texture_maps(axes), axis=-1)) - _TEXTURE_OFFSET
+        return _GAIN * tf.concat([colour, texture], axis=-1)
 
 
 def _cell_means(maps: Tensor) -> Tensor:
     return tf.nn.avg_pool2d(maps, CELL, CELL, "VALID")
 
 
-def _joint_histogram(first: Tensor, second: Tensor) -> Tensor:
-    """Of each cell, (n, rows, columns, bins x bins): how often a bin of one axis meets one of the other."""
-    met = tf.matmul(_by_cell(first), _by_cell(second), transpose_a=True) / CELL**2
-    return tf.reshape(met, [-1, *met.shape[1:3], met.shape[3] * met.shape[4]])
-
-
-def _by_cell(maps: Tensor) -> Tensor:
-    """(n, size, size, channels) -> (n, rows, columns, pixels of a cell, channels)."""
-    rows, channels = maps.shape[1] // CELL, maps.shape[-1]
-    whole = maps[:, : rows * CELL, : rows * CELL]
-    split = tf.reshape(whole, [-1, rows, CELL, rows, CELL, channels])
-    return tf.reshape(tf.transpose(split, [0, 1, 3, 2, 4, 5]), [-1, rows, rows, CELL**2, channels])
-
-
-def _soft_bins(values: Tensor, limits: tuple[float, float], bins: int) -> Tensor:
-    """Triangular memberships, (..., bins), that add up to 1; values outside belong to the end bins."""
-    lowest, highest = limits
-    centres = np.linspace(lowest, highest, bins, dtype=np.float32)
-    spacing = (highest - lowest) / (bins - 1)
-    distances = tf.abs(tf.clip_by_value(values, lowest, highest)[..., None] - centres)
-    return tf.nn.relu(1.0 - distances / spacing)
-
-
-def _band_magnitudes(axes: Tensor) -> Tensor:
-    """(n, size, size, k) -> (n, size, size, 3 k): what each scale's blur takes away from the finer one."""
-    bands = []
+def _texture_maps(axes: Tensor) -> list[Tensor]:
+    """For each scale: band-pass magnitudes of all axes (3 channels), brightness gradient (1 channel)."""
+    maps = []
     finer = axes
-    for scale in _SCALES:
-        smooth = _blur(axes, scale)
-        bands.append(tf.abs(finer - smooth))
+    for scale in SCALES:
+        smooth = blur(axes, scale)
+        maps += [_BAND_GAIN * tf.abs(finer - smooth), _GRADIENT_GAIN * _gradient_magnitude(smooth[..., :1])]
         finer = smooth
-    return tf.concat(bands, axis=-1)
+    return maps
 
 
-def _blur(maps: Tensor, scale: float) -> Tensor:
-    """Gaussian window of standard deviation ``scale`` pixels, cut at three, reflected at the border."""
-    reach = int(3 * scale + 0.5)
-    window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / scale) ** 2)
-    window = (window / window.sum()).astype(np.float32)
-    down = np.tile(window[:, None, None, None], (1, 1, maps.shape[-1], 1))
-    padded = tf.pad(maps, [[0, 0], [reach, reach], [reach, reach], [0, 0]], "REFLECT")
-    across = tf.nn.depthwise_conv2d(padded, down.transpose(1, 0, 2, 3), [1, 1, 1, 1], "VALID")
-    return tf.nn.depthwise_conv2d(across, down, [1, 1, 1, 1], "VALID")
+def _gradient_magnitude(brightness: Tensor) -> Tensor:
+    """Central differences over two pixels; the border repeats."""
+    padded = tf.pad(brightness, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    return tf.sqrt(tf.square(across) + tf.square(down) + _TINY)

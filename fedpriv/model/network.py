@@ -1,7 +1,7 @@
 """The networks that a study can name; each is a fixed architecture that every hospital has installed.
 
 An architecture is never received: a coordinator that chooses the first layer can read images out of
-gradients. All trained weights start at zero, so everybody starts from the same vector.
+gradients. Initial weights are drawn from fixed seeds, so everybody starts from the same vector.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from fedpriv.errors import HomeError, StudyError
 from fedpriv.legacy_keras import keras
 from fedpriv.model.allowlist import check_layers
 from fedpriv.model.front import SmearFront
+from fedpriv.model.histogram_front import HistogramFront
 from fedpriv.model.weights import dimension, from_vector
 
 if TYPE_CHECKING:
@@ -24,11 +25,8 @@ class NetworkName(StrEnum):
     """``[model] name`` of a study."""
 
     SMEAR_CNN = "smear-cnn"
-    SMEAR_CNN_WIDE = "smear-cnn-wide"
-
-
-_FEATURES = {NetworkName.SMEAR_CNN: 512, NetworkName.SMEAR_CNN_WIDE: 2048}
-"""Random features of the front: noise drowns many of them, training without noise can use them."""
+    HISTOGRAM_CNN = "histogram-cnn"
+    HISTOGRAM_CNN_WIDE = "histogram-cnn-wide"
 
 
 def build_model(study: Study) -> keras.Model:
@@ -48,9 +46,13 @@ def build_model(study: Study) -> keras.Model:
 
 def build_network(name: NetworkName, *, image_size: int, classes: int) -> keras.Model:
     """The named network with its initial weights, checked against the list of allowed layers."""
-    images = keras.layers.Input((image_size, image_size, 3), name="images")
-    maps = SmearFront(_FEATURES[name], name="front")(images)
-    model = keras.Model(images, _trunk(tuple(maps.shape[1:]), classes)(maps), name=name.replace("-", "_"))
+    match name:
+        case NetworkName.SMEAR_CNN:
+            model = _smear_cnn(image_size, classes)
+        case NetworkName.HISTOGRAM_CNN:
+            model = _histogram_cnn(image_size, classes, features=512)
+        case NetworkName.HISTOGRAM_CNN_WIDE:
+            model = _histogram_cnn(image_size, classes, features=2048)
     check_layers(model)
     return model
 
@@ -81,9 +83,39 @@ def split_front(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return keras.Model(model.input, maps, name="front_only"), model.get_layer("trunk")
 
 
-def _trunk(shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """Each window's features vote for the classes, by one trained convolution; the votes are averaged."""
-    inputs = keras.layers.Input(shape, name="maps")
+def _smear_cnn(image_size: int, classes: int) -> keras.Model:
+    """Fixed colour and texture maps, then two trained convolutions; 3,428 parameters at four classes."""
+    images = keras.layers.Input((image_size, image_size, 3), name="images")
+    maps = SmearFront(name="front")(images)
+    return keras.Model(images, _trunk(tuple(maps.shape[1:]), classes)(maps), name="smear_cnn")
+
+
+def _histogram_cnn(image_size: int, classes: int, *, features: int) -> keras.Model:
+    """Windows of the field vote: one trained convolution on fixed features; 2,048 parameters of 512 features.
+
+    Training without noise can use more features than noise leaves readable.
+    """
+    images = keras.layers.Input((image_size, image_size, 3), name="images")
+    maps = HistogramFront(features, name="front")(images)
+    inputs = keras.layers.Input(tuple(maps.shape[1:]), name="maps")
     votes = keras.layers.Conv2D(classes, 1, use_bias=False, kernel_initializer="zeros", name="votes")(inputs)
     logits = keras.layers.GlobalAveragePooling2D(name="logits")(votes)
+    trunk = keras.Model(inputs, logits, name="trunk")
+    return keras.Model(images, trunk(maps), name="histogram_cnn")
+
+
+def _trunk(shape: tuple[int, int, int], classes: int) -> keras.Model:
+    inputs = keras.layers.Input(shape, name="maps")
+    hidden = keras.layers.Conv2D(16, 1, kernel_initializer=_seeded(1), name="mix")(inputs)
+    hidden = keras.layers.GroupNormalization(4, name="mix_norm")(hidden)
+    hidden = keras.layers.Activation("relu", name="mix_relu")(hidden)
+    hidden = keras.layers.Conv2D(16, 3, strides=2, kernel_initializer=_seeded(2), name="shape")(hidden)
+    hidden = keras.layers.GroupNormalization(4, name="shape_norm")(hidden)
+    hidden = keras.layers.Activation("relu", name="shape_relu")(hidden)
+    hidden = keras.layers.GlobalAveragePooling2D(name="mean")(hidden)
+    logits = keras.layers.Dense(classes, kernel_initializer="zeros", name="logits")(hidden)
     return keras.Model(inputs, logits, name="trunk")
+
+
+def _seeded(seed: int) -> keras.initializers.Initializer:
+    return keras.initializers.GlorotUniform(seed=seed)

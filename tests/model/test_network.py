@@ -6,6 +6,7 @@ from fedpriv.errors import HomeError, Refused, StudyError
 from fedpriv.legacy_keras import keras, tf
 from fedpriv.model.allowlist import ALLOWED, check_layers
 from fedpriv.model.folder import Card, Claim, SavedModel
+from fedpriv.model.front import CELL, SmearFront
 from fedpriv.model.network import NetworkName, build_model, build_network, restore, split_front
 from fedpriv.model.weights import dimension, from_vector, model_digest, to_vector
 
@@ -43,16 +44,24 @@ def test_every_network_is_small_allowed_and_free_of_hidden_state(name, size):
     assert model(random_images(2, size)).shape == (2, 4)
 
 
-def test_windows_of_the_field_vote_by_a_trained_convolution(model):
+def test_it_is_a_convolutional_network_over_maps(model):
+    trunk = model.get_layer("trunk")
+    convolutions = [layer for layer in trunk.layers if type(layer) is layers.Conv2D]
+    assert len(convolutions) >= 2
+    assert all(min(layer.output_shape[1:3]) > 1 for layer in convolutions)
+
+
+def test_windows_of_the_field_vote_by_a_trained_convolution():
+    model = build_network(NetworkName.HISTOGRAM_CNN, image_size=64, classes=4)
     trunk = model.get_layer("trunk")
     convolutions = [layer for layer in trunk.layers if type(layer) is layers.Conv2D]
     assert len(convolutions) == 1
     assert min(convolutions[0].output_shape[1:3]) > 1
-
-
-def test_the_wide_network_has_more_features_and_is_larger(model):
-    wide = build_network(NetworkName.SMEAR_CNN_WIDE, image_size=64, classes=4)
     assert dimension(model) == 512 * 4
+
+
+def test_the_wide_network_has_four_times_the_features():
+    wide = build_network(NetworkName.HISTOGRAM_CNN_WIDE, image_size=64, classes=4)
     assert dimension(wide) == 2048 * 4
 
 
@@ -80,6 +89,24 @@ def test_front_and_trunk_are_the_whole(model):
     np.testing.assert_allclose(trunk(front(images)), model(images), rtol=1e-5, atol=1e-6)
     assert not front.weights
     assert [weight.name for weight in trunk.weights] == [weight.name for weight in model.weights]
+
+
+def test_the_front_is_the_same_constants_for_everybody():
+    front = SmearFront()
+    images = random_images(2)
+    first = front(images).numpy()
+    assert front.weights == []
+    np.testing.assert_array_equal(SmearFront()(images), first)
+    assert first.shape[1:3] == (64 // CELL, 64 // CELL)
+    assert np.isfinite(SmearFront()(np.zeros((1, 64, 64, 3), np.float32)).numpy()).all()
+    assert np.abs(first).max() < 50
+
+
+def test_front_maps_follow_the_image_when_it_is_turned():
+    images = random_images(1)
+    maps = SmearFront()(images).numpy()
+    turned = SmearFront()(images[:, ::-1]).numpy()
+    np.testing.assert_allclose(turned, maps[:, ::-1], atol=1e-4)
 
 
 def test_weights_survive_the_vector(model):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fedpriv.legacy_keras import tf
-from fedpriv.model.front import CELL, WINDOW, SmearFront, cell_histograms
+from fedpriv.model.histogram_front import CELL, WINDOW, HistogramFront, cell_histograms
 
 FEATURES = 32
 SINGLE, JOINT = 32, 16
@@ -17,23 +17,23 @@ def plain_image(*colour, size=64):
 
 
 def test_the_front_is_the_same_constants_for_everybody():
-    front, images = SmearFront(FEATURES), random_images(2)
+    front, images = HistogramFront(FEATURES), random_images(2)
     first = front(images).numpy()
     assert front.weights == []
-    np.testing.assert_array_equal(SmearFront(FEATURES)(images), first)
+    np.testing.assert_array_equal(HistogramFront(FEATURES)(images), first)
     assert first.shape == (2, 64 // CELL - WINDOW + 1, 64 // CELL - WINDOW + 1, FEATURES)
 
 
 @pytest.mark.parametrize("size", [16, 20, 56, 100])
 def test_any_size_of_image_has_at_least_one_window(size):
-    maps = SmearFront(FEATURES)(random_images(1, size)).numpy()
+    maps = HistogramFront(FEATURES)(random_images(1, size)).numpy()
     assert min(maps.shape[1:3]) == max(1, size // CELL - WINDOW + 1)
     assert np.isfinite(maps).all()
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (1, 1, 1), (1, 0, 1), (0, 1, 0)])
 def test_extreme_images_have_finite_features_of_bounded_length(colour):
-    maps = SmearFront(FEATURES)(plain_image(*colour)).numpy()
+    maps = HistogramFront(FEATURES)(plain_image(*colour)).numpy()
     assert np.isfinite(maps).all()
     assert np.linalg.norm(maps, axis=-1).max() <= np.sqrt(2) + 1e-5
 
@@ -75,14 +75,14 @@ def memberships(value, lowest, highest):
 
 def test_maps_follow_the_image_when_it_is_turned():
     images = random_images(1)
-    maps = SmearFront(FEATURES)(images).numpy()
-    np.testing.assert_allclose(SmearFront(FEATURES)(images[:, ::-1]).numpy(), maps[:, ::-1], atol=1e-3)
+    maps = HistogramFront(FEATURES)(images).numpy()
+    np.testing.assert_allclose(HistogramFront(FEATURES)(images[:, ::-1]).numpy(), maps[:, ::-1], atol=1e-3)
     np.testing.assert_allclose(
-        SmearFront(FEATURES)(images.transpose(0, 2, 1, 3)).numpy(), maps.transpose(0, 2, 1, 3), atol=1e-3
+        HistogramFront(FEATURES)(images.transpose(0, 2, 1, 3)).numpy(), maps.transpose(0, 2, 1, 3), atol=1e-3
     )
 
 
 def test_one_image_has_no_influence_on_the_features_of_another():
     images = random_images(3)
-    together = SmearFront(FEATURES)(images).numpy()
-    np.testing.assert_allclose(SmearFront(FEATURES)(images[1:2]).numpy()[0], together[1], atol=1e-4)
+    together = HistogramFront(FEATURES)(images).numpy()
+    np.testing.assert_allclose(HistogramFront(FEATURES)(images[1:2]).numpy()[0], together[1], atol=1e-4)
