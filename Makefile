@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack clean
+.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-accuracy clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
@@ -58,6 +58,10 @@ bench-verify: $(READY)
 
 bench-attack: $(READY)
 	$(BIN)/python benchmarks/attack.py --out out/bench/attack
+
+# Real smears in FEDPRIV_REAL_SMEARS, or drawn ones; about half an hour on two cores, and it goes on where it ended.
+bench-accuracy: $(READY)
+	$(BIN)/python benchmarks/accuracy.py --out out/bench/accuracy
 
 clean:
 	rm -rf $(VENV) out
