@@ -59,8 +59,8 @@ def cells(smears: Smears, repetitions: int) -> Iterator[tuple[str | None, str, i
     """What is to be trained: (hospital left out, method, how often), the quick and telling first."""
     for method in METHODS:
         yield None, method, 1 if method in DETERMINISTIC else repetitions
-    for left_out in smears.names:
-        for method in LEAVE_ONE_OUT:
+    for method in LEAVE_ONE_OUT:
+        for left_out in smears.names:
             yield left_out, method, 1
 
 
