@@ -6,7 +6,8 @@ fresh share of noise. The sum of all hospitals' results is then covered by :mod:
 single result is **not** private enough by itself and must go into a masked sum only.
 
 *Edge cases*: an empty sample gives noise alone, in the same way. A unit whose gradient is not finite, and
-padding, contribute exactly zero. Time depends on the number of chunks; it must not leave the hospital.
+padding, contribute exactly zero. Time depends on the number of chunks, so in full batches the sampler fills
+up to a public number of units.
 
 *Source*: Kairouz, Liu and Steinke 2021, algorithm 1, without its rotation: with many levels rounding adds
 next to nothing to flatten.

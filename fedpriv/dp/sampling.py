@@ -7,7 +7,8 @@ flips: no other module can claim an amplification that was not performed.
 
 *Edge cases*: a draw may be empty and must still be released with noise; q = 1 takes every unit and
 amplifies nothing; a unit with more records than its limit contributes that many, chosen uniformly afresh
-in each draw. The realised batch size is private and is given to nobody but the step.
+in each draw. A draw below ``at_least`` units is filled up with ABSENT ones, so that with q = 1 its size is a
+public number. The realised batch size is private and is given to nobody but the step.
 
 *Source*: Abadi et al. 2016, section 3.1; Mironov, Talwar and Zhang 2019; on shuffled batches passed off
 as Poisson samples: Chua et al. 2024.
@@ -32,12 +33,19 @@ ABSENT = -1
 class PoissonSampler:
     """Draws units, each with at most ``records_per_unit`` of its records, by fresh independent coins.
 
+    ``at_least`` is a public number of units for which the time of a step is spent, however many are drawn.
+
     ``units`` int (records,) gives each record's unit: equal numbers, one unit. Raises ValueError if there is
     no record, for a probability outside (0, 1], or for a limit below 1.
     """
 
     def __init__(
-        self, units: NDArray[np.int64], *, sampling_probability: float, records_per_unit: int = 1
+        self,
+        units: NDArray[np.int64],
+        *,
+        sampling_probability: float,
+        records_per_unit: int = 1,
+        at_least: int = 0,
     ) -> None:
         if not len(units):
             raise ValueError("there is no record to sample from")
@@ -48,14 +56,16 @@ class PoissonSampler:
         order = np.argsort(units, kind="stable")
         self._units = np.split(order, np.flatnonzero(np.diff(units[order])) + 1)
         self._probability = sampling_probability
+        self._at_least = at_least
         self.records_per_unit = records_per_unit
 
     def draw(self) -> NDArray[np.int64]:
-        """Record indices of one sample, shape (units drawn, records_per_unit); unused places are ABSENT."""
+        """Record indices of one sample, (units, records_per_unit): those drawn, then ABSENT to fill up."""
         generator = fresh_generator()
         drawn = np.flatnonzero(generator.random(len(self._units)) < self._probability)
-        sample = np.full((len(drawn), self.records_per_unit), ABSENT, dtype=np.int64)
-        for place, number in zip(sample, drawn, strict=True):
+        shape = (max(len(drawn), self._at_least), self.records_per_unit)
+        sample = np.full(shape, ABSENT, dtype=np.int64)
+        for place, number in zip(sample, drawn, strict=False):
             unit = self._units[number]
             if len(unit) > self.records_per_unit:
                 place[:] = generator.choice(unit, self.records_per_unit, replace=False)

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedpriv.dp.distributed_step import DistributedStep
-from fedpriv.dp.sampling import PoissonSampler
 from fedpriv.errors import StudyError
 from fedpriv.model.network import build_model, split_front
 from fedpriv.model.weights import dimension, from_vector
-from fedpriv.node.trainer import front_maps
+from fedpriv.node.trainer import front_maps, sampler_of
 from fedpriv.secagg.ring import from_signed
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ class DistributedTrainer:
     """Computes one hospital's term of every round of a study; TensorFlow and the data are loaded once.
 
     ``images`` float32 (n, size, size, 3) in [0, 1], ``labels`` int (n,), ``units`` int (n,): equal for
-    records of one unit. ``model`` is the study's, unless an auditor hands in one whose gradients are known.
+    records of one unit. ``hospital`` is named in the study. ``model`` is the study's, unless an auditor hands
+    in one whose gradients are known.
     Raises StudyError if the values of the sum cannot hold this hospital's units, or the levels are too few
     for the network.
     """
@@ -37,6 +37,7 @@ class DistributedTrainer:
     def __init__(
         self,
         study: Study,
+        hospital: str,
         images: NDArray[np.float32],
         labels: NDArray[np.int64],
         units: NDArray[np.int64],
@@ -50,11 +51,7 @@ class DistributedTrainer:
                 f"{most} of {shares.levels} levels",
                 hint="the study declares fewer units than there are here",
             )
-        sampler = PoissonSampler(
-            units,
-            sampling_probability=study.training.sampling_probability,
-            records_per_unit=study.privacy.images_per_patient or 1,
-        )
+        sampler = sampler_of(study, hospital, units)
         front, self._trunk = split_front(build_model(study) if model is None else model)
         try:
             self._step = DistributedStep(

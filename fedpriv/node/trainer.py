@@ -52,11 +52,7 @@ class LocalTrainer:
         self._update_range = study.update_range
         self._noise_multiplier = study.noise_multiplier
         self._share = study.hospitals[hospital] / study.units
-        self._sampler = PoissonSampler(
-            units,
-            sampling_probability=study.training.sampling_probability,
-            records_per_unit=study.privacy.images_per_patient or 1,
-        )
+        self._sampler = sampler_of(study, hospital, units)
         front, self._trunk = split_front(build_model(study) if model is None else model)
         self._step = _make_step(
             study, hospital, self._trunk, front_maps(front, images), labels.astype(np.int32), self._sampler
@@ -114,6 +110,21 @@ def _make_step(
             return PlainStep(trunk, maps, labels, sampler, expected_units=expected_units)
         case "distributed":
             raise StudyError('[privacy] noise = "distributed" is not one hospital\'s own')
+
+
+def sampler_of(study: Study, hospital: str, units: NDArray[np.int64]) -> PoissonSampler:
+    """The sampler of ``hospital`` over the records with these ``units``, int (n,).
+
+    The coordinator sees when an update arrives. In full batches time is therefore spent on the declared
+    units: the next chunk of one unit more, in every round, would tell that it is there.
+    """
+    probability = study.training.sampling_probability
+    return PoissonSampler(
+        units,
+        sampling_probability=probability,
+        records_per_unit=study.privacy.images_per_patient or 1,
+        at_least=study.hospitals[hospital] if probability == 1 else 0,
+    )
 
 
 def front_maps(front: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:

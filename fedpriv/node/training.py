@@ -60,5 +60,5 @@ def trainer_for(
     from fedpriv.node.trainer import LocalTrainer
 
     if study.privacy.noise == "distributed":
-        return DistributedTrainer(study, images, labels, units, model)
+        return DistributedTrainer(study, hospital, images, labels, units, model)
     return FixedPoint(LocalTrainer(study, hospital, images, labels, units, model), study)

@@ -73,7 +73,7 @@ def with_real_trainers(folder, study, data):
     federation = MemoryFederation(folder, study)
     for name, member in federation.members.items():
         loaded = data[name]
-        trainer = DistributedTrainer(study, loaded.images, loaded.labels, loaded.units)
+        trainer = DistributedTrainer(study, name, loaded.images, loaded.labels, loaded.units)
         prepared = Prepared(trainer, bytes(32))
         member.node = Hospital(member.home, member.journal, lambda _, prepared=prepared: prepared)
     federation.run = new_run(federation.runs, study, first_vector(study))

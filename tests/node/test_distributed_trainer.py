@@ -34,7 +34,7 @@ def study():
 
 @pytest.fixture(scope="module")
 def trainer(study):
-    return DistributedTrainer(study, *images())
+    return DistributedTrainer(study, "A", *images())
 
 
 def test_a_term_is_one_vector_of_ring_values_and_nothing_else_is_said(study, trainer, capfd):
@@ -70,13 +70,13 @@ def test_more_units_than_fit_are_refused_with_the_limit_and_not_with_their_numbe
     few_bits = small_study(*DISTRIBUTED[:-1], ("bits = 16", "bits = 21"), SMALL)
     held = few_bits.noise_shares.most_units(21)
     with pytest.raises(StudyError, match=f"more units here than values of 21 bits .* {held} of 4096"):
-        DistributedTrainer(few_bits, *images(held + 1))
+        DistributedTrainer(few_bits, "A", *images(held + 1))
 
 
 def test_too_few_levels_for_the_network_are_refused():
     coarse = small_study(*DISTRIBUTED, ("= 4096", "= 1024"), SMALL)
     with pytest.raises(StudyError, match="1024 levels to a clip norm are too few"):
-        DistributedTrainer(coarse, *images())
+        DistributedTrainer(coarse, "A", *images())
 
 
 def test_a_model_of_another_size_is_refused(trainer):

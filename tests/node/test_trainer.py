@@ -7,11 +7,12 @@ from scipy import stats
 from support.studies import FULL_BATCH, study_text
 
 from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
+from fedpriv.dp.sampling import ABSENT
 from fedpriv.errors import StudyError
 from fedpriv.legacy_keras import tf
 from fedpriv.model.network import build_model
 from fedpriv.model.weights import dimension, from_vector, to_vector
-from fedpriv.node.trainer import LocalTrainer
+from fedpriv.node.trainer import LocalTrainer, sampler_of
 from fedpriv.secagg.ring import quantise
 from fedpriv.study import parse_study
 
@@ -93,6 +94,15 @@ def test_the_event_is_what_is_performed(data):
 def test_without_noise_the_event_costs_everything(data):
     event = trainer(make_study(*NO_NOISE), data).event
     assert composed_epsilon([event], 1e-5).pld == np.inf
+
+
+@pytest.mark.parametrize("held", [1, 59, 60])
+def test_in_full_batches_time_is_spent_on_declared_units_not_on_held_ones(held):
+    study = make_study(FULL_BATCH)
+    sampler = sampler_of(study, "C", np.arange(held))
+    sample = sampler.draw()
+    assert len(sample) == study.hospitals["C"] == 60
+    assert sorted(sample[sample != ABSENT]) == list(range(held))
 
 
 def test_one_plain_step_is_the_gradient_times_the_declared_share(data):
