@@ -304,7 +304,7 @@ def test_a_file_that_planning_cannot_edit_is_left_to_the_user():
 
 
 def test_cost_and_terms_come_from_the_study():
-    study = small_study()
+    study = small_study(("dropouts = 1", "dropouts = 0"))
     cost = study.cost_of(rounds=3)
     assert (cost.noise_multiplier, cost.sampling_probability, cost.steps) == (2.0, 0.25, 6)
     terms = study.round_terms(run=bytes(16), round_number=2, roster_digest=bytes(32), parameters=10)

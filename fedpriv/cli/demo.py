@@ -224,7 +224,7 @@ def _figures(result: Evaluation) -> dict[str, float]:
 
 
 def _report(run: RunFolder, short: Path, ended: list[RoundEnded], result: Evaluation) -> None:
-    from fedpriv.cli.round_view import claim_lines
+    from fedpriv.cli.round_view import claim_lines, time_line
     from fedpriv.coordinator.rounds import claim_of
     from fedpriv.coordinator.run_folder import BUNDLE_FILE
 
@@ -238,6 +238,7 @@ def _report(run: RunFolder, short: Path, ended: list[RoundEnded], result: Evalua
         typer.echo(line)
     for entry in ended:
         typer.echo(f"round {entry.round}: {entry.outcome}, cohort {' '.join(entry.cohort) or '-'}")
+    typer.echo(time_line(run))
     typer.echo(f"written to {run.folder}, for short {short}")
     typer.echo(f"next: fedpriv model show {short}")
     typer.echo(f"      fedpriv audit verify {short.parent / BUNDLE_FILE}")

@@ -11,7 +11,7 @@ import typer
 
 from fedpriv.coordinator import events
 from fedpriv.coordinator.rounds import claim_of
-from fedpriv.coordinator.run_folder import ReceiptsAcknowledged
+from fedpriv.coordinator.run_folder import ReceiptsAcknowledged, RoundEnded
 from fedpriv.plan import candidates_line
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from fedpriv.coordinator.run_folder import RoundEnded, RunFolder
+    from fedpriv.coordinator.run_folder import RunFolder
     from fedpriv.model.folder import Claim
 
 STAGE_WORDS = {
@@ -43,6 +43,25 @@ def round_line(over: events.RoundOver) -> str:
     return f"round {ended.round}: cohort {' '.join(ended.cohort)}, {seconds:.1f} s, {cost}"
 
 
+def stage_seconds(run: RunFolder) -> dict[str, float]:
+    """Wall seconds of each stage over all rounds of ``run`` so far."""
+    total: dict[str, float] = {}
+    for line in run.lines():
+        if isinstance(line, RoundEnded | ReceiptsAcknowledged):
+            for stage, seconds in line.seconds.items():
+                total[stage] = total.get(stage, 0.0) + seconds
+    return total
+
+
+def time_line(run: RunFolder) -> str:
+    """How the time of the rounds divides; hospitals train in the upload stage, and mask in milliseconds."""
+    seconds = stage_seconds(run)
+    total = sum(seconds.values())
+    masked_sum = total - seconds.get("upload", 0.0)
+    share = masked_sum / total if total else 0.0
+    return f"rounds took {total:.0f} s: the masked sum {masked_sum:.0f} s ({share:.0%}), training the rest"
+
+
 def summary_of(run: RunFolder, ended: list[RoundEnded]) -> dict[str, object]:
     """What a script wants to know of ``ended``, the rounds of one command, and of the run so far."""
     privacy = claim_of(run)
@@ -56,6 +75,7 @@ def summary_of(run: RunFolder, ended: list[RoundEnded]) -> dict[str, object]:
         "unit": privacy.unit,
         "noise": privacy.noise,
         "candidate_success": privacy.candidate_success,
+        "seconds": stage_seconds(run),
         "rounds": [
             {
                 "round": line.round,

@@ -28,7 +28,7 @@ def run_rounds(
     round was complete, 1 if one failed. A failed round is recorded and its cost counts.
     """
     from fedpriv.cli.json_output import echo_json
-    from fedpriv.cli.round_view import RoundView, claim_lines, summary_of
+    from fedpriv.cli.round_view import RoundView, claim_lines, summary_of, time_line
     from fedpriv.coordinator import service
     from fedpriv.coordinator.home import open_home
     from fedpriv.coordinator.rounds import claim_of
@@ -45,6 +45,7 @@ def run_rounds(
         typer.echo(f"{complete} of {len(ended)} rounds complete; run {run.folder}")
         for line in claim_lines(claim_of(run)):
             typer.echo(line)
+        typer.echo(time_line(run))
         typer.echo(
             f"for auditors: {run.folder / BUNDLE_FILE}; `fedpriv coordinator bundle` adds journals to it"
         )

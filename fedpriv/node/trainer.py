@@ -33,7 +33,7 @@ class LocalTrainer:
 
     ``images`` float32 (n, size, size, 3) in [0, 1], ``labels`` int (n,), ``units`` int (n,): equal for
     records of one unit. ``hospital`` is named in the study. The network's fixed front is applied here, once
-    for each image; its maps are all that is kept (36 kB an image of 64 x 64).
+    for each image; its maps are all that is kept.
     ``model`` is the study's, unless an auditor hands in one whose gradients are known.
 
     Raises StudyError if the study has no noise multiplier yet, or noise of a kind that is not trained here.

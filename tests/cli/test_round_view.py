@@ -2,12 +2,13 @@
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 from support.memory import MemoryFederation
 from support.studies import FULL_BATCH, small_study
 
-from fedpriv.cli.round_view import RoundView, claim_lines, summary_of
+from fedpriv.cli.round_view import RoundView, claim_lines, summary_of, time_line
 from fedpriv.coordinator import events
 from fedpriv.coordinator.rounds import claim_of
 from fedpriv.model.folder import Claim
@@ -74,6 +75,16 @@ def test_the_summary_is_what_a_script_needs(federation):
     assert summary["epsilon"] == pytest.approx(claim_of(federation.run).epsilon)
     assert [line["cohort"] for line in summary["rounds"]] == [["A", "B", "C"]] * 2
     assert set(summary["rounds"][0]["seconds"]) == {stage.name.lower() for stage in Stage}
+    upload = sum(line["seconds"]["upload"] for line in summary["rounds"])
+    assert summary["seconds"]["upload"] == pytest.approx(upload)
+
+
+def test_the_time_divides_into_masked_sum_and_training(federation):
+    federation.rounds(1)
+    ended = federation.run.completed()[0]
+    slow = msgspec.structs.replace(ended, round=2, seconds={"advertise": 20.0, "upload": 70.0, "agree": 10.0})
+    federation.run.append(slow)
+    assert time_line(federation.run) == "rounds took 100 s: the masked sum 30 s (30%), training the rest"
 
 
 def test_a_model_without_noise_promises_nothing():
