@@ -29,6 +29,7 @@ def test_no_request_has_a_field_for_policy():
         "round",
         "roster_digest",
         "study_digest",
+        "journal_heads",
         "advertisements",
         "commitments",
         "ciphertexts",

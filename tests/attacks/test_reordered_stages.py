@@ -48,11 +48,14 @@ def test_no_stage_can_be_repeated_with_other_content(real_requests, due, asked):
     assert refused.value.code is RefusalCode.REPEATED_DIFFERENTLY
 
 
-@pytest.mark.parametrize("method", ["advertise", "share", "agree", "unmask", "close"])
-def test_an_envelope_of_another_stage_is_refused(real_requests, method):
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [("advertise", ()), ("share", ()), ("agree", ()), ("unmask", ()), ("close", (b"H" * 32,))],
+)
+def test_an_envelope_of_another_stage_is_refused(real_requests, method, more):
     machine = Federation(terms_for(3)).hospitals["h0001"]
     with pytest.raises(RuleBroken) as refused:
-        getattr(machine, method)(real_requests[Stage.UPLOAD])
+        getattr(machine, method)(real_requests[Stage.UPLOAD], *more)
     assert refused.value.code is RefusalCode.OUT_OF_ORDER
 
 

@@ -147,6 +147,8 @@ def answer(peer, request):
     values = np.zeros(PARAMETERS, np.int64)
     if request.stage is Stage.UPLOAD:
         return peer.upload(request, lambda: values)
+    if request.stage is Stage.CLOSE:
+        return peer.close(request, bytes(32))
     return getattr(peer, request.stage.name.lower())(request)
 
 

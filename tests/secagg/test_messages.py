@@ -32,7 +32,7 @@ def refused(body, kind=Invitation):
 
 def tree(**changes):
     fields = {"tag": "invitation", "run": b"r" * 16, "round": 1, "roster": b"R" * 32, "study": b"S" * 32}
-    return msgspec.msgpack.encode(list((fields | changes).values()))
+    return msgspec.msgpack.encode(list((fields | {"heads": []} | changes).values()))
 
 
 def test_a_message_survives_the_wire():
@@ -55,6 +55,8 @@ def test_a_message_survives_the_wire():
         {"round": True},
         {"roster": None},
         {"study": b""},
+        {"heads": [1]},
+        {"heads": [["journal-head", "A", b"h" * 31]]},
         {"more": 1},
     ],
     ids=str,
@@ -74,7 +76,7 @@ def test_a_map_instead_of_an_array_is_refused():
 
 @pytest.mark.parametrize(
     ("short", "long"),
-    [(b"\x95", b"\xdc\x00\x05"), (b"\xc4\x10", b"\xc5\x00\x10"), (b"\x01\xc4\x20R", b"\xcc\x01\xc4\x20R")],
+    [(b"\x96", b"\xdc\x00\x06"), (b"\xc4\x10", b"\xc5\x00\x10"), (b"\x01\xc4\x20R", b"\xcc\x01\xc4\x20R")],
     ids=["array header", "binary header", "integer"],
 )
 def test_longer_encodings_of_the_same_values_are_refused(short, long):
