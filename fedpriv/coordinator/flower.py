@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # flwr reads it once, when it is first imported
 os.environ["GRPC_VERBOSITY"] = "NONE"  # what gRPC would print is raised as an error, too
-os.environ["no_grpc_proxy"] = "127.0.0.1"  # noqa: SIM112 - gRPC would ask a proxy even for loopback
+# gRPC would ask a proxy even for loopback. Both sides set the same, so that one process may import both.
+os.environ["no_grpc_proxy"] = f"127.0.0.1,localhost,{os.environ.get('no_proxy', '')}"  # noqa: SIM112
 
 import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
