@@ -144,7 +144,8 @@ def the_realised_batch_as_divisor(patch):
     def gradient(self):
         drawn = self._sampler.draw()
         noise = gaussian_noise(self._dimension, self._noise_deviation)
-        return (self._clipped_sum(drawn) + noise) / (len(drawn) or self._expected_units)
+        realised = np.count_nonzero(drawn[:, 0] != ABSENT)
+        return (self._clipped_sum(drawn) + noise) / (realised or self._expected_units)
 
     patch.setattr(PrivateStep, "gradient", gradient)
 
@@ -248,13 +249,10 @@ def test_faults_of_distributed_noise_are_found_in_the_share(fault, expected, mon
 
 
 def images_as_units(patch):
-    for module in (trainer, distributed_trainer):
-        honest = module.PoissonSampler
-        patch.setattr(
-            module,
-            "PoissonSampler",
-            lambda units, honest=honest, **options: honest(np.arange(len(units)), **options),
-        )
+    honest = trainer.PoissonSampler
+    patch.setattr(
+        trainer, "PoissonSampler", lambda units, **options: honest(np.arange(len(units)), **options)
+    )
 
 
 @pytest.mark.parametrize("study", [LOCAL_PATIENTS, DISTRIBUTED_PATIENTS], ids=["local", "distributed"])
