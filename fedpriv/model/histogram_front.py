@@ -4,8 +4,9 @@ Noise grows with what is trained, so what can be known without data is not train
 how often colours and grains occur in a field. Three fixed layers say so:
 
 - *cells*: each square of :data:`CELL` x :data:`CELL` pixels is described by soft histograms, triangular bins
-  that add up to 1: of brightness, red - green and yellow - blue; of the two opponent colours jointly; and of
-  the magnitude of band-passed brightness and red - green at three scales, as in wavelet scattering;
+  that add up to 1: of brightness, red - green and yellow - blue; of the two opponent colours jointly and of
+  brightness and red - green jointly; and of brightness jointly with the magnitude of its band at each of
+  three scales, as in wavelet scattering, which tells the grain of nuclei from the grain of plasma;
 - *windows*: cells are averaged over windows of :data:`WINDOW` x :data:`WINDOW` cells, one cell apart, and the
   root is taken. Distances between roots are Hellinger's: a rare colour counts as much as plasma;
 - *random features*: cosines of random projections, whose inner products are near a Gaussian kernel
@@ -34,17 +35,20 @@ CELL = 8
 WINDOW = 7
 """Cells along the side of a window: a field of 64 x 64 pixels has four, a smaller image one."""
 
-KERNEL_SHARPNESS = 3.0
+KERNEL_SHARPNESS = 2.5
 """Of the Gaussian kernel exp(-(sharpness distance)^2 / 2) that the random features are for."""
 
-_BINS, _JOINT_BINS, _GRAIN_BINS = 32, 16, 16
-"""Soft bins on one colour axis; on each of two opponent axes jointly; of one magnitude."""
+_BINS, _JOINT_BINS = 32, 16
+"""Soft bins on one colour axis alone; on each of two colour axes jointly."""
+
+_GRAIN_BINS, _GRAIN_BRIGHTNESS_BINS = 16, 8
+"""Soft bins of one magnitude, and of the brightness where it occurs."""
 
 _BRIGHTNESS_RANGE, _RED_GREEN_RANGE, _YELLOW_BLUE_RANGE = (0.1, 1.0), (-0.1, 0.5), (-0.4, 0.2)
 """Beyond lies neither plasma nor any stained cell; what does lie beyond belongs to the end bins."""
 
 _COLOUR_SHARE, _GRAIN_SHARE = 0.4, 0.2
-"""Of single colour axes and of joint colours, each; of grain: histograms of a cell add up to 1."""
+"""Of single colour axes and of both joint colours, each; of grain: histograms of a cell add up to 1."""
 
 _GRAIN_RANGE = (0.0, 0.4)
 """Of the root of a band's magnitude."""
@@ -74,9 +78,8 @@ class HistogramFront(keras.layers.Layer):  # type: ignore[misc]
 
 
 def cell_histograms(images: Tensor) -> Tensor:
-    """(n, size, size, 3) in [0, 1] -> (n, size / 8, size / 8, 448): those of a cell add up to 1."""
-    axes = colour_axes(images)
-    brightness, red_green, yellow_blue = tf.unstack(axes, axis=-1)
+    """(n, size, size, 3) in [0, 1] -> (n, size / 8, size / 8, 992): those of a cell add up to 1."""
+    brightness, red_green, yellow_blue = tf.unstack(colour_axes(images), axis=-1)
     single = [
         _cell_means(soft_bins(axis, limits, _BINS)) * (_COLOUR_SHARE / 3.0)
         for axis, limits in (
@@ -85,16 +88,22 @@ def cell_histograms(images: Tensor) -> Tensor:
             (yellow_blue, _YELLOW_BLUE_RANGE),
         )
     ]
-    joint = _joint_histogram(
-        soft_bins(red_green, _RED_GREEN_RANGE, _JOINT_BINS),
-        soft_bins(yellow_blue, _YELLOW_BLUE_RANGE, _JOINT_BINS),
-    )
-    bands = tf.unstack(_band_magnitudes(axes[..., :2]), axis=-1)
+    reds = soft_bins(red_green, _RED_GREEN_RANGE, _JOINT_BINS)
+    joint = [
+        _joint_histogram(first, second) * (_COLOUR_SHARE / 2.0)
+        for first, second in (
+            (reds, soft_bins(yellow_blue, _YELLOW_BLUE_RANGE, _JOINT_BINS)),
+            (soft_bins(brightness, _BRIGHTNESS_RANGE, _JOINT_BINS), reds),
+        )
+    ]
+    places = soft_bins(brightness, _BRIGHTNESS_RANGE, _GRAIN_BRIGHTNESS_BINS)
+    bands = tf.unstack(_band_magnitudes(brightness[..., None]), axis=-1)
     grain = [
-        _cell_means(soft_bins(tf.sqrt(band + _TINY), _GRAIN_RANGE, _GRAIN_BINS)) * (_GRAIN_SHARE / len(bands))
+        _joint_histogram(places, soft_bins(tf.sqrt(band + _TINY), _GRAIN_RANGE, _GRAIN_BINS))
+        * (_GRAIN_SHARE / len(bands))
         for band in bands
     ]
-    return tf.concat([*single, _COLOUR_SHARE * joint, *grain], axis=-1)
+    return tf.concat([*single, *joint, *grain], axis=-1)
 
 
 def _cell_means(maps: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from fedpriv.legacy_keras import tf
 from fedpriv.model.histogram_front import CELL, WINDOW, HistogramFront, cell_histograms
 
 FEATURES = 32
-SINGLE, JOINT = 32, 16
+SINGLE, JOINT, GRAIN_PLACES, GRAIN = 32, 16, 8, 16
+GRAIN_AT = 3 * SINGLE + 2 * JOINT**2
 
 
 def random_images(count, size=64):
@@ -53,24 +54,40 @@ def test_a_plain_colour_fills_the_bins_where_it_lies():
         assert set(np.flatnonzero(bins > 1e-4)) == {15, 16}
         assert bins.sum() == pytest.approx(0.4 / 3, abs=1e-5)
     joint = histograms[3 * SINGLE : 3 * SINGLE + JOINT**2].reshape(JOINT, JOINT)
-    np.testing.assert_allclose(joint[7:9, 7:9], 0.1, atol=1e-4)
-    grain = histograms[3 * SINGLE + JOINT**2 :].reshape(6, -1)
-    np.testing.assert_allclose(grain[:, 0], 0.2 / 6, atol=1e-3)
+    np.testing.assert_allclose(joint[7:9, 7:9], 0.05, atol=1e-4)
+    joint = histograms[3 * SINGLE + JOINT**2 : GRAIN_AT].reshape(JOINT, JOINT)
+    np.testing.assert_allclose(joint[7:9, 7:9], 0.05, atol=1e-4)
+    grain = histograms[GRAIN_AT:].reshape(3, GRAIN_PLACES, GRAIN)
+    np.testing.assert_allclose(grain[:, 3:5, 0], 0.2 / 3 / 2, atol=1e-3)
 
 
 def test_joint_bins_are_the_mean_product_of_memberships_in_the_cell():
     image = random_images(1)
-    joint = cell_histograms(tf.constant(image)).numpy()[0, 2, 5, 3 * SINGLE : 3 * SINGLE + JOINT**2]
+    histograms = cell_histograms(tf.constant(image)).numpy()[0, 2, 5]
+    opponents, warmth = histograms[3 * SINGLE : GRAIN_AT].reshape(2, JOINT, JOINT)
     red, green, blue = np.moveaxis(image[0, 16:24, 40:48].reshape(-1, 3).astype(np.float64), 1, 0)
-    expected = np.zeros((JOINT, JOINT))
-    for first, second in zip(red - green, (red + green) / 2 - blue, strict=True):
-        expected += np.outer(memberships(first, -0.1, 0.5), memberships(second, -0.4, 0.2)) / 64
-    np.testing.assert_allclose(joint.reshape(JOINT, JOINT), 0.4 * expected, atol=1e-5)
+    reds = memberships(red - green, -0.1, 0.5)
+    yellows = memberships((red + green) / 2 - blue, -0.4, 0.2)
+    lights = memberships((red + green + blue) / 3, 0.1, 1.0)
+    np.testing.assert_allclose(opponents, 0.2 * reds.T @ yellows / 64, atol=1e-5)
+    np.testing.assert_allclose(warmth, 0.2 * lights.T @ reds / 64, atol=1e-5)
 
 
-def memberships(value, lowest, highest):
-    place = (np.clip(value, lowest, highest) - lowest) / (highest - lowest) * (JOINT - 1)
-    return np.maximum(0, 1 - np.abs(place - np.arange(JOINT)))
+def memberships(values, lowest, highest):
+    places = (np.clip(values, lowest, highest) - lowest) / (highest - lowest) * (JOINT - 1)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(JOINT)))
+
+
+def test_grain_is_counted_where_its_brightness_lies():
+    # Dark stripes on the left, plain light on the right: only dark cells have grain.
+    grey = np.full((64, 64), 0.8, np.float32)
+    grey[:, :32] = np.where(np.arange(32) % 2, 0.1, 0.3)
+    histograms = cell_histograms(tf.constant(np.repeat(grey[None, :, :, None], 3, axis=3))).numpy()[0, 4]
+    finest = histograms[:, GRAIN_AT:].reshape(8, 3, GRAIN_PLACES, GRAIN)[:, 0]
+    np.testing.assert_allclose(finest.sum(axis=(1, 2)), 0.2 / 3, atol=1e-5)
+    striped, plain = finest[1], finest[6]
+    assert striped[:3, 5:].sum() == pytest.approx(0.2 / 3, abs=1e-4)
+    assert plain[4:, 0].sum() == pytest.approx(0.2 / 3, rel=0.01)
 
 
 def test_maps_follow_the_image_when_it_is_turned():

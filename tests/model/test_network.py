@@ -57,10 +57,10 @@ def test_windows_of_the_field_vote_by_a_trained_convolution():
     convolutions = [layer for layer in trunk.layers if type(layer) is layers.Conv2D]
     assert len(convolutions) == 1
     assert min(convolutions[0].output_shape[1:3]) > 1
-    assert dimension(model) == 512 * 4
+    assert dimension(model) == 1024 * 4
 
 
-def test_the_wide_network_has_four_times_the_features():
+def test_the_wide_network_has_twice_the_features():
     wide = build_network(NetworkName.HISTOGRAM_CNN_WIDE, image_size=64, classes=4)
     assert dimension(wide) == 2048 * 4
 
