@@ -6,8 +6,7 @@ of standard deviation z C) / expected units a step. That is the event ``sampler.
 computed from results alone (momentum, averaging, limiting a coordinate's range) costs nothing more.
 
 *Edge cases*: an empty sample is released as noise alone, in the same way. Padding contributes exactly zero.
-Time depends on the
-number of chunks, so in full batches the sampler fills up to a public number of units.
+Time depends on the number of chunks, so in full batches the sampler fills up to a public number of units.
 
 The sum over a chunk is compiled once, for chunks of any size.
 
