@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
-from fedpriv.audit.attack.line_up import CANDIDATES, named, psnr
+from fedpriv.audit.attack.line_up import CANDIDATES, chance, named, psnr
 from fedpriv.audit.attack.networks import CNN_SIZE, imprinting_network
 from fedpriv.audit.attack.row import Role, Row, least_rate
 from fedpriv.audit.bench import Bench
@@ -100,15 +100,7 @@ def first_layer_rows(
         holds=len(refusals) == len(_WAYS),
         figures={"ways": len(_WAYS), "refused": len(refusals)},
     )
-    yield Row(
-        attack=f"first layer, {study.privacy.noise} noise",
-        subject="chance",
-        role=Role.REFERENCE,
-        observed=f"recognises 1 of {CANDIDATES}",
-        power="",
-        holds=True,
-        figures={"candidates": CANDIDATES},
-    )
+    yield chance(f"first layer, {study.privacy.noise} noise")
 
 
 def refused(study: Study) -> list[str]:

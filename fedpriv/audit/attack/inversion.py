@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedpriv.audit.attack.gradient_match import ITERATIONS, GradientMatch
-from fedpriv.audit.attack.line_up import CANDIDATES, named, psnr, ssim
+from fedpriv.audit.attack.line_up import CANDIDATES, chance, named, psnr, ssim
 from fedpriv.audit.attack.networks import CNN_SIZE, common_cnn
 from fedpriv.audit.attack.row import Role, Row, least_rate
 from fedpriv.audit.attack.views import Coordinator, View, clipped
@@ -88,7 +88,7 @@ def painter_rows(study: Study, records: Records, painted: list[Painted]) -> Iter
             len(painted),
             {"psnr_db": near, "ssim": alike},
         )
-    yield _chance(study, f"painter, {CNN_SIZE} x {CNN_SIZE}")
+    yield chance(f"inversion, {study.privacy.noise} noise: painter, {CNN_SIZE} x {CNN_SIZE}")
 
 
 def matcher_rows(study: Study, records: Records, *, victims: int = VICTIMS) -> Iterator[Row]:
@@ -112,7 +112,7 @@ def matcher_rows(study: Study, records: Records, *, victims: int = VICTIMS) -> I
     hits[NULL] = int(always < victims)
     for subject, count in hits.items():
         yield _row(study, f"matcher, {study.model.name}", subject, count, victims, {})
-    yield _chance(study, f"matcher, {study.model.name}")
+    yield chance(f"inversion, {study.privacy.noise} noise: matcher, {study.model.name}")
 
 
 def _row(study: Study, attack: str, subject: str, hits: int, trials: int, figures: dict[str, float]) -> Row:
@@ -140,16 +140,4 @@ def _row(study: Study, attack: str, subject: str, hits: int, trials: int, figure
         figures={"recognised": hits, "victims": trials, "candidates": CANDIDATES, "least_rate": proved}
         | ({} if claim is None else {"claimed_rate": claim})
         | figures,
-    )
-
-
-def _chance(study: Study, attack: str) -> Row:
-    return Row(
-        attack=f"inversion, {study.privacy.noise} noise: {attack}",
-        subject="chance",
-        role=Role.REFERENCE,
-        observed=f"recognises 1 of {CANDIDATES}",
-        power="",
-        holds=True,
-        figures={"candidates": CANDIDATES},
     )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from fedpriv.audit.attack.row import Role, Row
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -62,3 +64,16 @@ def named(
         return int(np.random.default_rng().integers(len(line_up)))
     others = (line_up - public_mean).reshape(len(line_up), -1).astype(np.float64)
     return int(np.argmax(others @ sought / np.linalg.norm(others, axis=1)))
+
+
+def chance(attack: str) -> Row:
+    """What ``attack`` comes to by picking any candidate."""
+    return Row(
+        attack=attack,
+        subject="chance",
+        role=Role.REFERENCE,
+        observed=f"recognises 1 of {CANDIDATES}",
+        power="",
+        holds=True,
+        figures={"candidates": CANDIDATES},
+    )
