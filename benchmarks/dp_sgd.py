@@ -62,7 +62,7 @@ def show(cells: list[Cell], skipped: list[Skipped]) -> None:
         print(
             f"{setting.network:10} {setting.size:4} {setting.batch:5}  {cell.way:15}"
             f" {cell.cpu_s * 1e3:9.1f} ms cpu {cell.wall_s * 1e3:9.1f} ms"
-            f" {cell.ratio:7.2f} x {cell.base:6}{cell.peak_mib:7.0f} MiB  {cell.turns:3} turns",
+            f" {cell.wall_ratio:7.2f} x {cell.base:6} ({cell.cpu_ratio:.2f} cpu) {cell.peak_mib:7.0f} MiB  {cell.turns:3} turns",
             flush=True,
         )
     for skip in skipped:
@@ -89,14 +89,19 @@ def main() -> None:
         show(new_cells, new_skipped)
         cells += new_cells
         skipped += new_skipped
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        write(arguments.out, cells, skipped)
+    plot(cells, arguments.out.with_suffix(".svg"))
+
+
+def write(out: Path, cells: list[Cell], skipped: list[Skipped]) -> None:
+    """What has been measured so far, as JSON."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     results = {
         "machine": {"processor": platform.processor(), "threads": THREADS},
         "cells": [asdict(cell) for cell in cells],
         "skipped": [asdict(skip) for skip in skipped],
     }
-    arguments.out.write_text(json.dumps(results, indent=2) + "\n")
-    plot(cells, arguments.out.with_suffix(".svg"))
+    out.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ def plot(cells: list[Cell], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(11, 4.5), layout="constrained")
     width = 0.8 / len(ways)
     for place, way in enumerate(ways):
-        ratios = {settings.index(cell.setting): cell.ratio for cell in cells if cell.way == way}
+        ratios = {settings.index(cell.setting): cell.wall_ratio for cell in cells if cell.way == way}
         bars = axes.bar([at + place * width for at in ratios], list(ratios.values()), width, label=way)
         axes.bar_label(bars, fmt="%.2f", fontsize=6)
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.set_yscale("log")
-    axes.set_ylabel("CPU time of a step over the plain step")
+    axes.set_ylabel("time of a step over the plain step")
     axes.set_xticks(
         [at + 0.4 for at in range(len(settings))],
         [f"{s.network}\n{s.size} x {s.size}\nbatch {s.batch}" for s in settings],

@@ -1,7 +1,7 @@
 """Training steps that take turns, each way of training in a process of its own.
 
-A disturbance of the machine meets all ways alike, and a ratio is taken within a turn: CPU seconds of all
-threads of a process over those of its base, since on a shared machine the clock says little. Peak memory is
+A disturbance of the machine meets all ways alike, and a ratio is taken within a turn, twice: seconds of the
+clock over those of its base, and CPU seconds of all threads, which a busy machine disturbs less. Peak memory is
 what the process grew by from the moment before its first step, with model and records in place.
 """
 
@@ -53,14 +53,15 @@ class Way:
 
 @dataclass(frozen=True)
 class Cell:
-    """One way in one setting: median seconds of a step, its ratio to the base, growth of its process."""
+    """One way in one setting: median seconds of a step, its ratios to the base, growth of its process."""
 
     setting: Setting
     way: str
     base: str
     cpu_s: float
     wall_s: float
-    ratio: float
+    cpu_ratio: float
+    wall_ratio: float
     peak_mib: float
     turns: int
 
@@ -160,17 +161,18 @@ def take_turns(setting: Setting, ways: Sequence[Way], budget_s: float) -> tuple[
         for way, worker in workers.items():
             if turn < FEWEST_TURNS or not way.slow:
                 times[way].append(worker.step())
-    cpu_of = {way.name: [cpu for cpu, _ in pairs] for way, pairs in times.items()}
+    pairs_of = {way.name: pairs for way, pairs in times.items()}
     cells = []
     for way, pairs in times.items():
-        cpus = cpu_of[way.name]
+        turns = list(zip(pairs, pairs_of[way.base], strict=False))
         cell = Cell(
             setting,
             way.name,
             way.base,
-            cpu_s=statistics.median(cpus),
+            cpu_s=statistics.median(cpu for cpu, _ in pairs),
             wall_s=statistics.median(wall for _, wall in pairs),
-            ratio=statistics.median(cpu / base for cpu, base in zip(cpus, cpu_of[way.base], strict=False)),
+            cpu_ratio=statistics.median(cpu / base for (cpu, _), (base, _) in turns),
+            wall_ratio=statistics.median(wall / base for (_, wall), (_, base) in turns),
             peak_mib=workers[way].finish(),
             turns=len(pairs),
         )
