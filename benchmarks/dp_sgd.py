@@ -62,7 +62,8 @@ def show(cells: list[Cell], skipped: list[Skipped]) -> None:
         print(
             f"{setting.network:10} {setting.size:4} {setting.batch:5}  {cell.way:15}"
             f" {cell.cpu_s * 1e3:9.1f} ms cpu {cell.wall_s * 1e3:9.1f} ms"
-            f" {cell.wall_ratio:7.2f} x {cell.base:6} ({cell.cpu_ratio:.2f} cpu) {cell.peak_mib:7.0f} MiB  {cell.turns:3} turns",
+            f" {cell.wall_ratio:7.2f} x {cell.base:6} ({cell.cpu_ratio:.2f} cpu)"
+            f" {cell.peak_mib:7.0f} MiB  {cell.turns:3} turns",
             flush=True,
         )
     for skip in skipped:

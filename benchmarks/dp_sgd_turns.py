@@ -1,8 +1,8 @@
 """Training steps that take turns, each way of training in a process of its own.
 
 A disturbance of the machine meets all ways alike, and a ratio is taken within a turn, twice: seconds of the
-clock over those of its base, and CPU seconds of all threads, which a busy machine disturbs less. Peak memory is
-what the process grew by from the moment before its first step, with model and records in place.
+clock over those of its base, and CPU seconds of all threads, which a busy machine disturbs less. Peak memory
+is what the process grew by from the moment before its first step, with model and records in place.
 """
 
 from __future__ import annotations
