@@ -69,11 +69,13 @@ def _round(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
     """A number plus a coin, uniform in [0, 1), passes an integer with probability equal to its fraction."""
     rounded = fresh_generator().random(scaled.shape)
     rounded += scaled
-    return np.floor(rounded, out=rounded)
+    np.floor(rounded, out=rounded)
+    return rounded
 
 
 def _squared_norms(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.einsum("ij,ij->i", rows, rows)
+    squared: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows)
+    return squared
 
 
 def _norm_bound(norm: float, dimension: int) -> float:
