@@ -103,7 +103,8 @@ def kept(*, as_json: bool, on_terminal: bool = True) -> Iterator[Log]:
         logging.captureWarnings(capture=False)
         threading.excepthook = hook
         for added in root.handlers[len(before[1]) :]:
-            added.close()
+            with contextlib.suppress(OSError):  # what a full disk did not take
+                added.close()
         root.level, root.handlers, logging.raiseExceptions = before
 
 
@@ -184,6 +185,8 @@ def _words_of(record: logging.LogRecord) -> str:
 
 
 def _on_one_line(words: str) -> str:
+    if words.isprintable():
+        return words
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in words)
 
 
