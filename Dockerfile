@@ -55,3 +55,10 @@ EXPOSE 9092
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=2 \
     CMD ["/opt/fedpriv/bin/fedpriv", "coordinator", "status", "--healthy"]
 CMD ["coordinator", "start", "--log-json"]
+
+FROM runtime AS page
+LABEL org.opencontainers.image.title="fedpriv-page"
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=2 \
+    CMD ["/opt/fedpriv/bin/python", "-c", "import ssl, urllib.request as r; r.urlopen('https://127.0.0.1:8000/healthz', timeout=5, context=ssl._create_unverified_context())"]
+CMD ["page", "start", "--home", "/var/lib/fedpriv", "--model", "/model", "--host", "0.0.0.0", "--cert", "/tls/certificate.pem", "--key", "/tls/key.pem"]

@@ -87,14 +87,16 @@ def kept(*, as_json: bool, on_terminal: bool = True) -> Iterator[Log]:
 
     Without ``on_terminal`` text stays off stderr, for a command that draws there itself.
     """
-    log, root = Log(as_json=as_json), logging.getLogger()
+    log, root, ours = Log(as_json=as_json), logging.getLogger(), logging.getLogger("fedpriv")
     before = root.level, list(root.handlers), logging.raiseExceptions
+    before_of_ours = ours.level
     hook = threading.excepthook
     if as_json or on_terminal:
         root.addHandler(log.on_terminal())
     if as_json:
         threading.excepthook = _thread_crashed
-    root.setLevel(logging.INFO)
+    root.setLevel(logging.WARNING)
+    ours.setLevel(logging.INFO)
     logging.raiseExceptions = False  # a full disk must not become a traceback for every line
     logging.captureWarnings(capture=True)
     try:
@@ -106,6 +108,7 @@ def kept(*, as_json: bool, on_terminal: bool = True) -> Iterator[Log]:
             with contextlib.suppress(OSError):  # what a full disk did not take
                 added.close()
         root.level, root.handlers, logging.raiseExceptions = before
+        ours.setLevel(before_of_ours)
 
 
 def failed(message: str, hint: str | None) -> None:

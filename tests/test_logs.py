@@ -26,6 +26,7 @@ def test_text_has_events_alone_on_stderr_and_everything_in_the_file(tmp_path, ca
         log.warning("a library's word")
         log.info("another")
         log.debug("too much")
+        logging.getLogger("alembic").info("a plugin was set up")
     assert capsys.readouterr().err == "A: open for business\n"
     first, second, third = (tmp_path / "logs" / "node.log").read_text().splitlines()
     stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
