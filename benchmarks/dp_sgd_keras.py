@@ -40,7 +40,8 @@ def make_step(way: str, setting: Setting) -> Callable[[], None]:
 def model_and_records(setting: Setting, records: int) -> tuple[keras.Model, np.ndarray, np.ndarray]:
     """The trained network, as many images of noise, and labels; TensorFlow is told its number of threads."""
     from fedpriv.legacy_keras import tf
-    from fedpriv.model.network import NetworkName, build_network, split_front
+    from fedpriv.model.network import build_network, split_front
+    from fedpriv.study import NetworkName
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)

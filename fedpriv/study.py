@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
@@ -52,6 +53,14 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[images]``: fixed preprocessing; nothing is computed from data."""
 
     size: Annotated[int, Meta(ge=16, le=512)]
+
+
+class NetworkName(StrEnum):
+    """The networks that a study can name; `fedpriv.model.network` builds them."""
+
+    SMEAR_CNN = "smear-cnn"
+    HISTOGRAM_CNN = "histogram-cnn"
+    HISTOGRAM_CNN_WIDE = "histogram-cnn-wide"
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +144,17 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def names(self) -> tuple[str, ...]:
         """The hospitals' names, sorted."""
         return tuple(self.hospitals)
+
+    @property
+    def network(self) -> NetworkName:
+        """The network of ``[model] name``; StudyError if this version knows none like it."""
+        try:
+            return NetworkName(self.model.name)
+        except ValueError:
+            raise StudyError(
+                f"the study {self.study.name}: [model] name: there is no network {self.model.name!r} here",
+                hint=f"choose from: {', '.join(NetworkName)}",
+            ) from None
 
     @property
     def units(self) -> int:

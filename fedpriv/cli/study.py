@@ -116,6 +116,7 @@ def plan(
     from fedpriv.toml_files import replace_file
 
     study = load_study(study_file)
+    _ = study.network  # one that nobody has installed needs no plan
     planned = plans.plan(study)
     if not dry_run:
         text = study_file.read_text(encoding="utf-8")

@@ -6,27 +6,19 @@ gradients. Initial weights are drawn from fixed seeds, so everybody starts from 
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from fedpriv.errors import HomeError, StudyError
+from fedpriv.errors import HomeError
 from fedpriv.legacy_keras import keras
 from fedpriv.model.allowlist import check_layers
 from fedpriv.model.front import SmearFront
 from fedpriv.model.histogram_front import HistogramFront
 from fedpriv.model.weights import dimension, from_vector
+from fedpriv.study import NetworkName
 
 if TYPE_CHECKING:
     from fedpriv.model.folder import SavedModel
     from fedpriv.study import Study
-
-
-class NetworkName(StrEnum):
-    """``[model] name`` of a study."""
-
-    SMEAR_CNN = "smear-cnn"
-    HISTOGRAM_CNN = "histogram-cnn"
-    HISTOGRAM_CNN_WIDE = "histogram-cnn-wide"
 
 
 def build_model(study: Study) -> keras.Model:
@@ -34,14 +26,7 @@ def build_model(study: Study) -> keras.Model:
 
     StudyError if no network has that name; Refused if it holds a layer that is not allowed.
     """
-    try:
-        name = NetworkName(study.model.name)
-    except ValueError:
-        raise StudyError(
-            f"[model] name: there is no network {study.model.name!r}",
-            hint=f"choose from: {', '.join(NetworkName)}",
-        ) from None
-    return build_network(name, image_size=study.images.size, classes=len(study.study.classes))
+    return build_network(study.network, image_size=study.images.size, classes=len(study.study.classes))
 
 
 def build_network(name: NetworkName, *, image_size: int, classes: int) -> keras.Model:

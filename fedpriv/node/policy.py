@@ -43,8 +43,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def check_study(policy: Policy, study: Study, hospital: str) -> None:
     """Return if ``hospital`` may take part in ``study``; raise Declined naming the rule otherwise.
 
-    It looks at the study alone; what the dataset has spent already is `fedpriv.node.budget`'s.
+    StudyError if its network is not installed here. It looks at the study alone; what the dataset has spent
+    already is `fedpriv.node.budget`'s.
     """
+    _ = study.network
     if hospital not in study.hospitals:
         raise Declined(
             RefusalCode.POLICY,

@@ -80,3 +80,12 @@ class TestPlanning:
         (place / "study.toml").write_text(dump_study(study))
         said = refused("node", "approve", "study.toml", "--home", "A", code=1)
         assert said.startswith("the study claims epsilon 8, but 8 steps at noise_multiplier 0.3 spend ")
+
+
+@pytest.mark.parametrize(
+    "command", [("study", "plan", "other.toml"), ("node", "approve", "other.toml", "--home", "B")]
+)
+def test_a_network_that_is_not_installed(place, refused, command):
+    (place / "other.toml").write_text(dump_study(small_study(('name = "smear-cnn"', 'name = "resnet"'))))
+    said = refused(*command)
+    assert said == "the study small: [model] name: there is no network 'resnet' here"

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedpriv.model.evaluate import evaluate, predict
-from fedpriv.model.network import NetworkName, build_network
+from fedpriv.model.network import build_network
+from fedpriv.study import NetworkName
 
 
 def one_hot(predicted, classes, confidence=1.0):

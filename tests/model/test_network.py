@@ -7,8 +7,9 @@ from fedpriv.legacy_keras import keras, tf
 from fedpriv.model.allowlist import ALLOWED, check_layers
 from fedpriv.model.folder import Card, Claim, SavedModel
 from fedpriv.model.front import CELL, SmearFront
-from fedpriv.model.network import NetworkName, build_model, build_network, restore, split_front
+from fedpriv.model.network import build_model, build_network, restore, split_front
 from fedpriv.model.weights import dimension, from_vector, model_digest, to_vector
+from fedpriv.study import NetworkName
 
 layers = keras.layers
 
