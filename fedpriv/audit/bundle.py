@@ -193,8 +193,7 @@ def _journals(
         place = f"journal of {name}"
         try:
             export = parse_export(content, entry)
-            key = roster.member(name).signing_key
-            opened = open_export(export, key)
+            opened = open_export(export, *roster.signing_keys_of(name))
         except (HomeError, IdentityError, JournalCorrupt) as error:
             claims.hold(place, error.message, given=False)
             continue

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fedpriv.errors import ProtocolRefused
+from fedpriv.errors import IdentityError, ProtocolRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,9 +49,9 @@ class Claims:
 
     @contextlib.contextmanager
     def rule(self, record: str) -> Iterator[None]:
-        """Count one claim, which fails if a rule of the protocol is broken inside."""
+        """Count one claim, which fails if a rule of the protocol or of rosters is broken inside."""
         self.checked += 1
         try:
             yield
-        except ProtocolRefused as error:
+        except (ProtocolRefused, IdentityError) as error:
             self.failures.append(Failure(record, error.message))

@@ -106,7 +106,7 @@ def read_hospital(claims: Claims, folder: Path, roster: Roster) -> JournalEviden
     """
     name = open_home(folder).config.name
     try:
-        rows = read_journal(folder, roster.member(name).signing_key)
+        rows = read_journal(folder, roster.signing_keys_of(name)[0])
     except JournalCorrupt as error:
         claims.hold(f"journal of {name}", error.message, given=False)
         return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedpriv.audit.composition import composed
 from fedpriv.coordinator.run_folder import RoundStarted
-from fedpriv.node.events import Approve, Close, Release, Reserve, Sign
+from fedpriv.errors import ProtocolRefused
+from fedpriv.node.events import Approve, Close, Rekey, Release, Reserve, Sign
 from fedpriv.secagg.messages import RoundReceipt, Stage, decode, encode
 
 if TYPE_CHECKING:
@@ -52,6 +54,13 @@ def verify_journal(claims: Claims, journal: JournalEvidence, run: RunEvidence, s
     _verify_charges(claims, journal, run)
     _verify_approvals(claims, journal, run)
     _verify_answers(claims, journal, run)
+    for row in journal.rows:
+        if isinstance(row.event, Rekey) and not row.event.consent:
+            claims.leave_open(
+                f"journal of {journal.hospital}, row {row.sequence}",
+                "that no row before it is missing or changed: the old signing key was lost, so only the "
+                "new one, and what others hold of the old one, stand for them",
+            )
     return _verify_cost(claims, journal, run, spent)
 
 
@@ -65,11 +74,20 @@ def verify_witnesses(claims: Claims, journals: Sequence[JournalEvidence], roster
             place = f"journal of {witness.hospital}, row {row.sequence}"
             with claims.rule(place):
                 receipt = decode(row.event.receipt, RoundReceipt)
-                receipt.verify(roster.coordinator.signing_key)
+                _verify_by_any(receipt, roster)
                 for entry in receipt.journal_heads:
                     if entry.name in heads:
                         why = f"{witness.hospital}'s receipt of round {receipt.round} names"
                         heads[entry.name].require(claims, entry.head, why)
+
+
+def _verify_by_any(receipt: RoundReceipt, roster: Roster) -> None:
+    """Return if the coordinator signed it, by its key in the roster or in an earlier one."""
+    for earlier in roster.lineage[:-1]:
+        with contextlib.suppress(ProtocolRefused):
+            receipt.verify(earlier.coordinator.signing_key)
+            return
+    receipt.verify(roster.coordinator.signing_key)
 
 
 class _Heads:

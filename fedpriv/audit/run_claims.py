@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fedpriv.audit.composition import best_guess, composed
 from fedpriv.audit.round_claims import RoundClaims
 from fedpriv.coordinator.run_folder import ReceiptsAcknowledged, RoundStarted
+from fedpriv.identity.countersigning import check_countersignatures
 
 if TYPE_CHECKING:
     from fedpriv.audit.claims import Claims
@@ -28,24 +29,27 @@ def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon | No
 
     None if that cannot be said: the study is none that could be run, or not the one that was.
     """
-    strangers = sorted(set(run.study.names) - set(roster.names))
+    known = {name for one in roster.lineage for name in one.names}
+    strangers = sorted(set(run.study.names) - known)
     planned = run.study.privacy.noise_multiplier is not None
     if not claims.hold("study", f"not on the roster: {', '.join(strangers)}", given=not strangers):
         return None
     if not claims.hold("study", "it has no noise_multiplier: it was never planned", given=planned):
         return None
     _verify_order(claims, run)
+    _verify_rosters(claims, run, roster)
     for ended in run.ended:
         possible = 1 <= ended.round <= _LARGEST_ROUND
         if not claims.hold(f"round {ended.round}", "there is no such number", given=possible):
             continue
+        at_the_time = roster.at(ended.record.roster_digest) or roster
         terms = run.study.round_terms(
             run=run.run,
             round_number=ended.round,
-            roster_digest=roster.digest,
+            roster_digest=at_the_time.digest,
             parameters=_UNKNOWN_LENGTH,
         )
-        round_claims = RoundClaims(claims, ended, terms, roster)
+        round_claims = RoundClaims(claims, ended, terms, at_the_time)
         round_claims.verify()
         for line in run.acknowledgements:
             if line.round == ended.round:
@@ -55,6 +59,23 @@ def verify_run(claims: Claims, run: RunEvidence, roster: Roster) -> Epsilon | No
     if unsigned or run.charged > run.study.training.rounds:
         return None  # has failed above; nor may a made-up number keep the accountants busy for hours
     return _verify_cost(claims, run)
+
+
+def _verify_rosters(claims: Claims, run: RunEvidence, roster: Roster) -> None:
+    """Everybody agreed to each roster, and no round went back to one that had been replaced."""
+    for one in roster.lineage:
+        with claims.rule("roster"):
+            check_countersignatures(one)
+    newest = 0
+    for ended in run.ended:
+        used = roster.at(ended.record.roster_digest)
+        if used is not None:  # another one fails with the round itself
+            claims.hold(
+                f"round {ended.round}",
+                f"it has roster number {used.number}, after a round with number {newest}",
+                given=used.number >= newest,
+            )
+            newest = max(newest, used.number)
 
 
 def _verify_order(claims: Claims, run: RunEvidence) -> None:

@@ -27,7 +27,7 @@ def report(
     ] = False,
     roster_fingerprint: Annotated[
         str | None,
-        typer.Option(metavar="DIGITS", help="What the roster's fingerprint must be, as it was read to you."),
+        typer.Option(metavar="TEXT", help="What the roster's fingerprint must be, in words or digits."),
     ] = None,
     conformance: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What `fedpriv audit conformance --json` printed.")
@@ -60,7 +60,7 @@ def report(
     attached = _attached(conformance, attacks, utility, tuning)
     claims = Claims()
     packed = read_bundle(claims, bundle)
-    check_fingerprint(packed.roster.fingerprint, roster_fingerprint)
+    check_fingerprint(packed.roster, roster_fingerprint)
     verdict = verify(claims, packed.roster, packed.run, packed.journals)
     subject = subject_of(packed, verdict, attached, fingerprint_compared=roster_fingerprint is not None)
     if subject is not None and not verdict.failures:

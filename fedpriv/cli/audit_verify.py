@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fedpriv.audit.bundle import Bundle
     from fedpriv.audit.evidence import RunEvidence
     from fedpriv.audit.verify import Verdict
+    from fedpriv.identity.roster import Roster
 
 
 def verify(
@@ -37,7 +38,7 @@ def verify(
     ] = None,
     roster_fingerprint: Annotated[
         str | None,
-        typer.Option(metavar="DIGITS", help="What the roster's fingerprint must be, as it was read to you."),
+        typer.Option(metavar="TEXT", help="What the roster's fingerprint must be, in words or digits."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
@@ -62,9 +63,10 @@ def verify(
         trusted = packed.roster
     else:
         trusted = load_roster(_roster_path(roster, run, homes))
-    check_fingerprint(trusted.fingerprint, roster_fingerprint)
+    check_fingerprint(trusted, roster_fingerprint)
     if packed is not None:
-        claims.hold("roster", "the bundle has another one", given=packed.roster.digest == trusted.digest)
+        known = trusted.at(packed.roster.digest) is not None
+        claims.hold("roster", "the bundle has another one, and not an earlier one either", given=known)
     if roster_fingerprint is None and roster is None and not homes:
         claims.leave_open("roster", "that it is the one which the hospitals pinned: compare its fingerprint")
     if not as_json:
@@ -163,10 +165,12 @@ def _roster_path(roster: Path | None, run: Path | None, journals: list[Path]) ->
     raise InputError("nothing to verify", hint="name a bundle, a run with --run, or a home with --journal")
 
 
-def check_fingerprint(found: str, expected: str | None) -> None:
-    """Digits count, spaces do not."""
-    if expected is not None and "".join(expected.split()) != "".join(found.split()):
+def check_fingerprint(roster: Roster, expected: str | None) -> None:
+    """Refused unless ``expected`` is the fingerprint of ``roster``, in words or digits."""
+    from fedpriv.identity.fingerprint import same_fingerprint
+
+    if expected is not None and not same_fingerprint(expected, roster.digest):
         raise Refused(
-            f"the roster's fingerprint is {found}, not {expected}",
+            f"the roster's fingerprint is {roster.fingerprint}, not {expected}",
             hint="it is another roster than the one that was read to you",
         )

@@ -31,7 +31,7 @@ def init(
     ] = None,
     listen: Annotated[str, typer.Option(help="HOST:PORT for the hospitals.")] = "0.0.0.0:9092",
 ) -> None:
-    """Make a home: fresh keys, a TLS certificate and coordinator.toml."""
+    """Make a home: keys, TLS certificate, coordinator.toml."""
     from fedpriv.coordinator import home as homes
 
     hosts = tuple(host or ["localhost", homes.LOOPBACK])
@@ -44,7 +44,37 @@ def init(
         metrics=homes.metrics_beside(listen),
     )
     typer.echo(f"coordinator {name} in {made.folder.resolve()}, certificate for {', '.join(hosts)}")
-    typer.echo("next: fedpriv keys enrol REQUEST... makes the roster")
+    typer.echo("next: fedpriv keys enrol REQUEST... drafts the roster")
+
+
+@app.command(epilog=example("fedpriv coordinator certificate --home consortium"))
+def certificate(
+    home: Home = Path(),
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name or IP address by which hospitals reach it; repeat for more.",
+            show_default="those of the old certificate",
+        ),
+    ] = None,
+    new_authority: Annotated[
+        bool,
+        typer.Option("--new-authority", help="A new certificate authority, which a new roster must have."),
+    ] = False,
+) -> None:
+    """Renew the server's TLS certificate.
+
+    Hospitals need do nothing: they trust the authority of the roster. With --new-authority it waits for a
+    roster that has it. Refused while rounds are run; in use once the coordinator is started again.
+    """
+    from fedpriv.coordinator import ceremony
+    from fedpriv.coordinator.home import open_home
+
+    names = ceremony.renew_certificate(open_home(home), host or [], new_authority=new_authority)
+    if new_authority:
+        typer.echo("next: `fedpriv keys enrol` puts the new authority into a draft of the roster")
+    else:
+        typer.echo(f"certificate for {', '.join(names)}; start the coordinator again to use it")
 
 
 @app.command(epilog=example("fedpriv coordinator start --home consortium"))
@@ -60,9 +90,32 @@ def start(home: Home = Path(), log_json: LogJson = False) -> None:
         keep_open(open_home(home), log)
 
 
+@app.command(epilog=example("fedpriv coordinator doctor --home consortium --study study.toml"))
+def doctor(
+    home: Home = Path(),
+    study: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The study to be run.", show_default="that of the last run"),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the doctor of a hospital printed as JSON: same versions?"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for whatever would keep the operator from a round.
+
+    Each line is ok, warn or fail, with what to do. Exit code 1 if one fails. Nothing is changed.
+    """
+    from fedpriv.cli.doctors import tell
+    from fedpriv.coordinator.doctor import examine
+
+    tell(examine(home, study_path=study, compare=compare), as_json=as_json)
+
+
 @app.command(epilog=example("fedpriv coordinator status --json"))
 def status(home: Home = Path(), as_json: AsJson = False, healthy: Healthy = False) -> None:
-    """Show whether it is open, which hospitals are online, and the runs.
+    """Show whether it is open, who is online, and the runs.
 
     --healthy asks `coordinator start` alone: exit code 0 if hospitals can connect.
     """
@@ -134,9 +187,9 @@ def _exports(paths: list[Path], roster: Roster, run: RunFolder) -> dict[str, byt
         except OSError as error:
             raise HomeError(f"{path} cannot be read: {(error.strerror or '').lower()}") from error
         export = parse_export(content, str(path))
-        key = roster.member(export.hospital).signing_key
+        known = roster.signing_keys_of(export.hospital)
         try:
-            open_export(export, key)
+            open_export(export, *known)
         except JournalCorrupt as error:
             raise HomeError(f"{path}: {error.message}", hint=f"ask {export.hospital} for it again") from error
         if export.run != run.run:

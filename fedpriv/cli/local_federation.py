@@ -7,6 +7,7 @@ process each. Only the phone calls of the ceremony are missing, since everybody 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import signal
 import socket
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, Self
 from fedpriv.coordinator import home as coordinator_homes
 from fedpriv.errors import FedprivError, HomeError, Unreachable
 from fedpriv.identity import enrolment
+from fedpriv.identity.countersigning import countersign, with_countersignatures
 from fedpriv.identity.roster import dump_roster
 from fedpriv.node import home as node_homes
 from fedpriv.node.export import export_for
+from fedpriv.node.pinning import pin
 from fedpriv.node.policy import Policy
 from fedpriv.study import Study, dump_study
 from fedpriv.toml_files import write_new_file
@@ -134,7 +137,7 @@ def found(
     images: Mapping[str, node_homes.Dataset],
     deadlines: coordinator_homes.Deadlines | None = None,
 ) -> LocalFederation:
-    """Hold the whole ceremony in ``folder``: keys, requests, roster, pinning, approval of ``study``.
+    """Hold the whole ceremony in ``folder``, from keys to a pinned roster, and approve ``study``.
 
     ``images`` gives each hospital of the study its dataset.
     """
@@ -163,9 +166,12 @@ def found(
         for name in study.names
     }
     requests = [enrolment.new_request(node.identity()) for node in nodes.values()]
-    roster = enrolment.collect(study.study.name, coordinator.operator(), requests)
-    for path in [coordinator.roster_path, *(node.roster_path for node in nodes.values())]:
-        write_new_file(path, dump_roster(roster), HomeError)
+    draft = enrolment.collect(study.study.name, coordinator.operator(), requests)
+    members = [coordinator.identity(), *(node.identity() for node in nodes.values())]
+    roster = with_countersignatures(draft, [countersign(draft, member) for member in members])
+    write_new_file(coordinator.roster_path, dump_roster(roster), HomeError)
+    for node in nodes.values():
+        pin(node.folder, roster, dt.datetime.now(dt.UTC))
     study_path = folder / "study.toml"
     write_new_file(study_path, dump_study(study), HomeError)
     for node in nodes.values():

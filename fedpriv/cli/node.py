@@ -87,7 +87,7 @@ def init(
     )
     typer.echo(f"{name} in {made.folder.resolve()}; its policy is in {made.folder / 'node.toml'}")
     if not made.roster_path.exists():
-        typer.echo(f"next: send {request_path(name, home)} to the operator; pin the roster that comes back")
+        typer.echo(f"next: send {request_path(name, home)} to the operator and countersign the draft")
 
 
 @app.command(epilog=example("fedpriv node approve study.toml --home hospital"))
@@ -133,26 +133,31 @@ def start(home: Home = Path(), log_json: LogJson = False) -> None:
 
 @app.command(epilog=example("fedpriv node status --json"))
 def status(home: Home = Path(), as_json: AsJson = False, healthy: Healthy = False) -> None:
-    """Show whether the node runs, and what it has approved and done.
+    """Show what the node does, and what it has approved and done.
 
-    --healthy asks the running node alone: exit code 0 if it is connected and can take part in a round.
+    In one word: registered (no roster or study yet), configured (not running), unreachable (the coordinator
+    is), idle, training, or refused. --healthy asks the running node alone: exit code 0 if it is connected and
+    can take part in a round.
     """
-    if healthy:
-        from fedpriv.node.state import pulse_path
+    from fedpriv.node.state import pulse_path
 
+    if healthy:
         tell_health(pulse_path(home), "the node", as_json=as_json)
         return
+    from fedpriv.node.doing import told
     from fedpriv.node.events import Approve, Close, Refuse
     from fedpriv.node.home import open_home
     from fedpriv.node.journal import is_being_written
     from fedpriv.node.register import load_register
+    from fedpriv.pulse import pulse_of
 
     node = open_home(home)
     rows = node.rows()
     running = is_being_written(node.folder)
+    state, detail = told(rows, pulse_of(pulse_path(home)), running=running)
     dataset = node.config.dataset.name
     bound = len(load_register(node.folder, rows).of(dataset).images)
-    roster = node.roster().fingerprint if node.roster_path.exists() else None
+    roster = node.roster(rows).fingerprint if node.roster_path.exists() else None
     approvals = [row.event for row in rows if isinstance(row.event, Approve)]
     approved = {approval.study_digest.hex(): approval.study_name for approval in approvals}
     closed = sum(isinstance(row.event, Close) for row in rows)
@@ -161,6 +166,8 @@ def status(home: Home = Path(), as_json: AsJson = False, healthy: Healthy = Fals
         echo_json(
             {
                 "name": node.config.name,
+                "state": state,
+                "detail": detail,
                 "running": running,
                 "coordinator": node.config.coordinator,
                 "roster": roster,
@@ -174,9 +181,8 @@ def status(home: Home = Path(), as_json: AsJson = False, healthy: Healthy = Fals
             }
         )
         return
-    typer.echo(
-        f"{node.config.name}  {'running' if running else 'not running'}, calls {node.config.coordinator}"
-    )
+    typer.echo(f"{node.config.name}  {state}: {detail}")
+    typer.echo(f"calls     {node.config.coordinator}")
     typer.echo(f"roster    {roster or 'none pinned yet: fedpriv keys roster FILE --pin'}")
     charged = f"charged for {bound} images" if bound else "never charged"
     typer.echo(f"dataset   {dataset}, {charged}")
@@ -188,28 +194,25 @@ def status(home: Home = Path(), as_json: AsJson = False, healthy: Healthy = Fals
 
 
 @app.command(epilog=example("fedpriv node doctor --home hospital"))
-def doctor(home: Home = Path(), as_json: AsJson = False) -> None:
+def doctor(
+    home: Home = Path(),
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="What the doctor of another member printed as JSON: same versions?"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Look for whatever would keep this hospital from a round.
 
     Each line is ok, warn or fail, with what to do. Exit code 1 if one fails. Every image is decoded, and
     the coordinator is called for a TLS handshake alone; nothing is changed.
     """
-    from fedpriv.errors import Refused
-    from fedpriv.node.diagnosis import Health
+    from fedpriv.cli.doctors import tell
     from fedpriv.node.doctor import examine
 
-    found = []
-    for diagnosis in examine(home):
-        found.append(diagnosis)
-        if not as_json:
-            typer.echo(f"{diagnosis.health:<5} {diagnosis.subject:<12} {diagnosis.found}")
-            if diagnosis.fix:
-                typer.echo(f"{'':<5} {'':<12} -> {diagnosis.fix}")
-    if as_json:
-        echo_json(found)
-    failed = [diagnosis.subject for diagnosis in found if diagnosis.health is Health.FAIL]
-    if failed:
-        raise Refused(f"{len(failed)} of {len(found)} checks fail: {', '.join(failed)}")
+    tell(examine(home, compare=compare), as_json=as_json)
 
 
 @app.command(epilog=example("fedpriv node budget --home hospital"))

@@ -34,6 +34,7 @@ from flwr.proto.control_pb2 import (
     RegisterNodeRequest,
     StartRunRequest,
     StopRunRequest,
+    UnregisterNodeRequest,
 )
 from flwr.proto.control_pb2_grpc import ControlStub
 from flwr.proto.fab_pb2 import Fab
@@ -50,7 +51,7 @@ from fedpriv.errors import RoundFailed, Unreachable
 from fedpriv.secagg.messages import Envelope, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from flwr.proto.node_pb2 import NodeInfo
@@ -86,8 +87,8 @@ class Members:
 
     ``root_certificate`` is the PEM of the authority of the SuperLink's certificate; ``hospitals`` maps each
     name to its P-384 public key as one OpenSSH line, straight from the roster: it alone decides which node
-    is which hospital. A SuperLink that is away is tried for ``patience_s``; then every method raises
-    Unreachable.
+    is which hospital. ``retired`` are keys of earlier rosters, which are shut out. A SuperLink that is away
+    is tried for ``patience_s``; then every method raises Unreachable.
     """
 
     def __init__(
@@ -96,10 +97,12 @@ class Members:
         control_address: str,
         root_certificate: bytes,
         hospitals: Mapping[str, bytes],
+        retired: Collection[bytes] = (),
         patience_s: float = 0.0,
     ) -> None:
         self._control = _Control(control_address, root_certificate, patience_s)
         self._name_of = {_to_pem(line): name for name, line in hospitals.items()}
+        self._retired = set(map(_to_pem, retired))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,10 +110,16 @@ class Members:
         return tuple(sorted(self._name_of.values()))
 
     def register(self) -> None:
-        """Let those connect that cannot yet. Flower forgets no key: one taken out could never come back."""
-        registered = {node.public_key for node in self._control.nodes()}
-        for key in self._name_of.keys() - registered:
+        """Let those connect that cannot yet, and those no more whose keys are retired.
+
+        Flower forgets no key: one taken out can never come back. That is the rule of rosters as well.
+        """
+        nodes = self._control.nodes()
+        for key in self._name_of.keys() - {node.public_key for node in nodes}:
             self._control.register(key)
+        for node in nodes:
+            if node.public_key in self._retired and node.status != NodeStatus.UNREGISTERED:
+                self._control.unregister(node.node_id)
 
     def online(self) -> set[str]:
         """Those that are connected; one that was killed leaves the set within 60 s."""
@@ -139,12 +148,14 @@ class FlowerLink:
         serverappio_address: str,
         root_certificate: bytes,
         hospitals: Mapping[str, bytes],
+        retired: Collection[bytes] = (),
     ) -> None:
         _silence_flwr()
         self._members = Members(
             control_address=control_address,
             root_certificate=root_certificate,
             hospitals=hospitals,
+            retired=retired,
             patience_s=_CONTROL_PATIENCE_S,
         )
         self._members.register()
@@ -300,6 +311,10 @@ class _Control:
     def register(self, public_key_pem: bytes) -> None:
         """Let the holder of this key connect."""
         self._call("RegisterNode", RegisterNodeRequest(public_key=public_key_pem))
+
+    def unregister(self, node_id: int) -> None:
+        """Shut this node and its key out for good."""
+        self._call("UnregisterNode", UnregisterNodeRequest(node_id=node_id))
 
     def unfinished_runs(self) -> list[int]:
         """The runs that were started and not ended."""

@@ -2,7 +2,9 @@
 
 coordinator.toml        addresses and deadlines
 identity/  tls/         the operator's keys, and those of its TLS certificate (0600)
+*.next/                 the same to come, once a roster that has them is sealed
 roster.toml             who the hospitals are
+roster.draft.toml       a roster that waits for countersignatures (see `fedpriv.coordinator.ceremony`)
 flower/                 the SuperLink's state and log
 logs/                   what `coordinator start` and `round` did
 traffic.json            bytes of all exchanges so far (see `fedpriv.coordinator.traffic`)
@@ -22,7 +24,8 @@ from fedpriv import file_lock
 from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.errors import HomeError
 from fedpriv.identity import keys, tls
-from fedpriv.identity.roster import Operator, Roster, load_roster
+from fedpriv.identity.countersigning import load_countersigned
+from fedpriv.identity.roster import Operator, Roster
 from fedpriv.metrics import Metrics
 from fedpriv.toml_files import dump_toml, read_toml, write_new_file
 
@@ -113,6 +116,16 @@ class CoordinatorHome:
         return self.folder / "roster.toml"
 
     @property
+    def draft_path(self) -> Path:
+        """A roster that is not in force yet."""
+        return self.folder / "roster.draft.toml"
+
+    @property
+    def next_tls_folder(self) -> Path:
+        """A new certificate authority, until a roster that has it is sealed."""
+        return self.folder / "tls.next"
+
+    @property
     def runs_folder(self) -> Path:
         """One folder a run."""
         return self.folder / "runs"
@@ -140,13 +153,16 @@ class CoordinatorHome:
             os.close(descriptor)
 
     def roster(self) -> Roster:
-        """The roster; HomeError says how to make one, or that it names another coordinator."""
+        """The roster in force; HomeError says how to make one, or that it names another coordinator.
+
+        IdentityError if somebody has not countersigned it.
+        """
         if not self.roster_path.exists():
             raise HomeError(
                 f"{self.roster_path}: no roster yet",
-                hint="`fedpriv keys enrol` collects the hospitals' requests into one",
+                hint="`fedpriv keys enrol` collects requests into a draft, `fedpriv keys seal` makes it one",
             )
-        roster = load_roster(self.roster_path)
+        roster = load_countersigned(self.roster_path)
         if roster.coordinator != self.operator():
             raise HomeError(
                 f"{self.roster_path} names another coordinator, {roster.coordinator.name}",

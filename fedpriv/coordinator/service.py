@@ -52,11 +52,16 @@ def superlink(home: CoordinatorHome) -> SuperLink:
     return SuperLink(
         home.flower_folder,
         Addresses(fleet=listen.fleet, serverappio=listen.serverappio, control=listen.control),
-        TlsFiles(
-            certificate=home.tls_folder / tls.SERVER_CERTIFICATE_FILE,
-            key=home.tls_folder / tls.SERVER_KEY_FILE,
-            authority=home.tls_folder / tls.CA_CERTIFICATE_FILE,
-        ),
+        tls_files(home),
+    )
+
+
+def tls_files(home: CoordinatorHome) -> TlsFiles:
+    """The certificates of ``home``, not yet checked."""
+    return TlsFiles(
+        certificate=home.tls_folder / tls.SERVER_CERTIFICATE_FILE,
+        key=home.tls_folder / tls.SERVER_KEY_FILE,
+        authority=home.tls_folder / tls.CA_CERTIFICATE_FILE,
     )
 
 
@@ -67,6 +72,7 @@ def members(home: CoordinatorHome) -> Members:
         control_address=home.config.listen.control,
         root_certificate=roster.coordinator.ca_certificate.encode(),
         hospitals={member.name: member.link_key for member in roster.hospitals},
+        retired=roster.retired_link_keys,
     )
 
 
@@ -78,6 +84,7 @@ def link(home: CoordinatorHome) -> FlowerLink:
         serverappio_address=listen.serverappio,
         root_certificate=roster.coordinator.ca_certificate.encode(),
         hospitals={member.name: member.link_key for member in roster.hospitals},
+        retired=roster.retired_link_keys,
     )
 
 
@@ -129,6 +136,9 @@ def run_rounds(
 
     Unreachable if the door is closed, Refused if the study has no round left.
     """
+    roster = home.roster()
+    for hospital in run.study.names:
+        roster.member(hospital)  # it may have left since the run began
     planned = run.study.training.rounds
     left = planned - charged_rounds(run)
     wanted = max(left, 1) if count is None else count

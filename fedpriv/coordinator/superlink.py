@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import datetime as dt
 import ipaddress
 import os
 import signal
@@ -26,12 +27,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fedpriv.errors import HomeError, Unreachable
 from fedpriv.identity.private_files import read_private_file
+from fedpriv.identity.tls import check_dates
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
+
+DATABASE = "state.sqlite"
 
 _LOG = "superlink.log"
 _LOOPBACK = "127.0.0.1"
@@ -66,7 +70,7 @@ class TlsFiles:
     def check(self) -> None:
         """HomeError if a file is missing, does not fit the others, or does not name 127.0.0.1.
 
-        IdentityError if others can read the key.
+        IdentityError if others can read the key, or a certificate is out of date.
         """
         for file in (self.certificate, self.key, self.authority):
             if not file.is_file():
@@ -81,6 +85,12 @@ class TlsFiles:
             ) from error
         if certificate.public_key() != key.public_key():
             raise HomeError(f"{self.key}: not the key of {self.certificate.name}")
+        now = dt.datetime.now(dt.UTC)
+        for file, fix in (
+            (self.certificate, "run `fedpriv coordinator certificate`"),
+            (self.authority, "run `fedpriv coordinator certificate --new-authority` and enrol anew"),
+        ):
+            check_dates(file.read_bytes(), str(file), now, fix=fix)
         if ipaddress.ip_address(_LOOPBACK) not in names.get_values_for_type(x509.IPAddress):
             raise HomeError(
                 f"{self.certificate}: does not name {_LOOPBACK}",
@@ -123,7 +133,7 @@ class SuperLink:
         """
         self._tls.check()
         for address in (self._addresses.fleet, self._addresses.serverappio, self._addresses.control):
-            _check_free(address)
+            check_free(address)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -162,7 +172,7 @@ class SuperLink:
             *("--ssl-certfile", str(self._tls.certificate.resolve())),
             *("--ssl-keyfile", str(self._tls.key.resolve())),
             *("--ssl-ca-certfile", str(self._tls.authority.resolve())),
-            *("--database", str((self._folder / "state.sqlite").resolve())),
+            *("--database", str((self._folder / DATABASE).resolve())),
             *("--storage-dir", str((self._folder / "bundles").resolve())),
             *("--fleet-api-address", self._addresses.fleet),
             *("--serverappio-api-address", self._addresses.serverappio),
@@ -220,7 +230,8 @@ def _split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _check_free(address: str) -> None:
+def check_free(address: str) -> None:
+    """Return only if nobody listens at ``address``, HOST:PORT, and we may; HomeError otherwise."""
     host, port = _split(address)
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

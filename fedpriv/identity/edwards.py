@@ -10,6 +10,7 @@ It works on public data only, so nothing here needs constant time.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeAlias
 
 _P = 2**255 - 19
@@ -22,6 +23,7 @@ _Point: TypeAlias = tuple[int, int, int, int]
 _NEUTRAL: _Point = (0, 1, 1, 0)
 
 
+@lru_cache(maxsize=1024)  # the keys of a roster stand in every roster after it as well
 def is_sound_public_key(raw: bytes) -> bool:
     """Whether ``raw`` encodes, canonically, a point of prime order."""
     point = _decode(raw)

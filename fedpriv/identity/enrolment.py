@@ -14,13 +14,14 @@ import msgspec
 
 from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.errors import IdentityError
-from fedpriv.identity.fingerprint import key_fingerprint
+from fedpriv.identity.fingerprint import key_fingerprint, key_fingerprint_words
 from fedpriv.identity.keys import Identity, check_link_key, check_name, new_identity, save
 from fedpriv.identity.roster import Member, Operator, Roster, parse_signing_key
 from fedpriv.identity.signing import BadSignature, sign, verify
 from fedpriv.toml_files import dump_toml, parse_toml, read_toml, write_new_file
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 IDENTITY_FOLDER = "identity"
@@ -46,8 +47,13 @@ class Request:
 
     @property
     def fingerprint(self) -> str:
-        """What the admin reads to the operator over the phone."""
+        """What the admin reads to the operator over the phone, in digits."""
         return key_fingerprint(self.member.signing_key)
+
+    @property
+    def words(self) -> str:
+        """The same in words."""
+        return key_fingerprint_words(self.member.signing_key)
 
 
 class _RequestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,9 +110,42 @@ def parse_request(text: str, source: str) -> Request:
     return _from_file(parse_toml(text, source, _RequestFile, IdentityError), source)
 
 
-def collect(federation: str, coordinator: Operator, requests: list[Request]) -> Roster:
-    """The roster of ``federation`` with everybody who asked; IdentityError if two of them conflict."""
+def collect(federation: str, coordinator: Operator, requests: Iterable[Request]) -> Roster:
+    """The first roster of ``federation``, with everybody who asked; IdentityError if two of them conflict."""
     return Roster(federation, coordinator, tuple(request.member for request in requests))
+
+
+def succeed(
+    before: Roster,
+    coordinator: Operator,
+    requests: Iterable[Request],
+    *,
+    leaves: Collection[str] = (),
+    lost: Collection[str] = (),
+) -> Roster:
+    """The roster that follows ``before``: whoever asks comes in, or gets the keys of the request.
+
+    ``leaves`` are taken out, ``lost`` are those whose old signing key cannot agree. IdentityError if a name
+    is none, or `fedpriv.identity.succession` has a rule against it.
+    """
+    members = {member.name: member for member in before.hospitals}
+    for name in set(leaves):
+        before.member(name)
+        del members[name]
+    asked = [request.member for request in requests]
+    if len({member.name for member in asked}) < len(asked):
+        raise IdentityError("two requests are of one hospital", hint="give the newer one alone")
+    for member in asked:
+        if member.name in leaves:
+            raise IdentityError(f"{member.name} cannot leave and ask in one step")
+        members[member.name] = member
+    return Roster(
+        before.federation,
+        coordinator,
+        tuple(members.values()),
+        predecessor=before,
+        lost=tuple(sorted(lost)),
+    )
 
 
 def _from_file(file: _RequestFile, source: str) -> Request:

@@ -63,6 +63,23 @@ def write_private_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def replace_private_folder(folder: Path, following: Path) -> None:
+    """Put ``following`` in the place of ``folder``, whose content is deleted. IdentityError if it cannot.
+
+    A crash in between leaves no ``folder`` and the whole of ``following``; then it can be repeated.
+    """
+    gone = folder.with_name(f".{folder.name}.gone")
+    try:
+        shutil.rmtree(gone, ignore_errors=True)
+        if folder.exists():
+            folder.rename(gone)
+        following.rename(folder)
+        sync_folder(folder.parent)
+        shutil.rmtree(gone, ignore_errors=True)
+    except OSError as error:
+        raise IdentityError(f"{folder} cannot be written: {error.strerror}") from error
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names in ``folder`` on the disk: a file that was made or renamed there survives a crash."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -121,6 +121,38 @@ def save(credentials: ServerCredentials, folder: Path) -> None:
     )
 
 
+def check_dates(pem: str | bytes, what: str, now: dt.datetime, *, fix: str) -> None:
+    """Return only if the certificate in ``pem`` is valid at ``now`` (aware of its time zone).
+
+    ``what`` it is and how to ``fix`` it are for the message of the IdentityError.
+    """
+    certificate = x509.load_pem_x509_certificate(pem.encode() if isinstance(pem, str) else pem)
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now > ends:
+        raise IdentityError(f"{what} expired on {ends:%Y-%m-%d}", hint=f"is the clock right? if so, {fix}")
+    if now < begins:
+        raise IdentityError(
+            f"{what} is not valid before {begins:%Y-%m-%d %H:%M} UTC, and it is {now:%Y-%m-%d %H:%M} here",
+            hint="set the clock",
+        )
+
+
+def server_hosts(pem: bytes) -> tuple[str, ...]:
+    """The host names and addresses that a server certificate is for; IdentityError if it is none."""
+    try:
+        names = (
+            x509.load_pem_x509_certificate(pem)
+            .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            .value
+        )
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise IdentityError("no server certificate in PEM") from error
+    return (
+        *names.get_values_for_type(x509.DNSName),
+        *map(str, names.get_values_for_type(x509.IPAddress)),
+    )
+
+
 def load_authority(folder: Path) -> Authority:
     """The authority that ``save`` wrote; IdentityError if it is missing, broken or open to others."""
     certificate_pem = read_private_file(folder / CA_CERTIFICATE_FILE)

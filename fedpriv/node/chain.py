@@ -8,6 +8,10 @@ and row k carries the hospital's Ed25519 signature of its digest. So an edited, 
 row is found, and named, by anybody who has the public key; only rows missing at the end need a witness
 outside: the head file and the coordinator's receipts.
 
+One chain goes on when the key is exchanged. The row that says so is signed by the new key, which so vouches
+for all before it, and holds the old key's consent, unless that key was lost. Rows before it verify with the
+old key; the first one of all stands in row 0. So new keys are no new budget.
+
 The salt is random and stays with its row. So whoever is given the content digest of a row in place of the row
 can follow the chain and learns nothing, not even by trying events that are likely (`fedpriv.node.export`).
 """
@@ -23,14 +27,16 @@ import msgspec
 
 from fedpriv.errors import JournalCorrupt
 from fedpriv.identity.signing import BadSignature, sign, verify
-from fedpriv.node.events import AnyEvent
+from fedpriv.node.events import AnyEvent, Rekey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _ROW_PURPOSE = b"journal row"
+_REKEY_PURPOSE = b"journal rekey"
+_REKEY_START = b'{"kind":"rekey"'
 _GENESIS_LABEL = b"fedpriv-journal-genesis-v1"
 _CONTENT_LABEL = b"fedpriv-journal-content-v1"
 _ROW_LABEL = b"fedpriv-journal-row-v2"
@@ -72,17 +78,63 @@ def seal(
     return stored, Row(sequence, unix_time_s, event, digest)
 
 
+def rekey(head: bytes, new_key: bytes, old_key: bytes, old_private: Ed25519PrivateKey | None) -> Rekey:
+    """That ``new_key`` signs from ``head`` on; ``old_private`` is None if the old key was lost."""
+    consent = sign(old_private, _REKEY_PURPOSE, head + new_key) if old_private is not None else b""
+    return Rekey(old_key, new_key, consent)
+
+
+def first_key(events: Iterable[bytes], public_key: bytes) -> bytes:
+    """The key that began the chain of these events (JSON, oldest first), which ends in ``public_key``."""
+    return next((found.old_key for found in map(_rekey_in, events) if found is not None), public_key)
+
+
+def last_change(events: Iterable[bytes]) -> bytes | None:
+    """The key that the chain of these events (JSON, oldest first) was last changed to; None if never."""
+    found: bytes | None = None
+    for event in events:
+        change = _rekey_in(event)
+        found = change.new_key if change is not None else found
+    return found
+
+
+def key_after(content: bytes, key: bytes, head: bytes, sequence: int) -> bytes:
+    """The key that signs the row with this event (JSON), where ``key`` signed those up to ``head``.
+
+    JournalCorrupt if a change of keys is none of this chain.
+    """
+    event = _rekey_in(content)
+    if event is None:
+        return key
+    if event.old_key != key:
+        raise JournalCorrupt(f"journal row {sequence} changes another key than the one in use")
+    if event.consent:
+        try:
+            verify(key, _REKEY_PURPOSE, head + event.new_key, event.consent)
+        except BadSignature as error:
+            raise JournalCorrupt(
+                f"journal row {sequence}: the old key did not agree to the new one"
+            ) from error
+    return event.new_key
+
+
 def verify_chain(stored_rows: Iterable[StoredRow], public_key: bytes) -> list[Row]:
-    """The rows, if every one of them verifies; JournalCorrupt naming the first that does not, and why."""
+    """The rows, if every one of them verifies; JournalCorrupt naming the first that does not, and why.
+
+    ``public_key`` is the one in use at the end.
+    """
+    given: Sequence[StoredRow] = list(stored_rows)
     rows: list[Row] = []
-    head = genesis(public_key)
-    for expected, stored in enumerate(stored_rows, start=1):
+    key = first_key((stored.event for stored in given), public_key)
+    head = genesis(key)
+    for expected, stored in enumerate(given, start=1):
         if stored.sequence != expected:
             raise JournalCorrupt(f"journal row {expected} is missing: row {stored.sequence} is in its place")
         content = content_digest(stored.salt, stored.unix_time_s, stored.event)
         digest = row_digest(head, stored.sequence, content)
+        key = key_after(stored.event, key, head, expected)
         try:
-            verify(public_key, _ROW_PURPOSE, digest, stored.signature)
+            verify(key, _ROW_PURPOSE, digest, stored.signature)
         except BadSignature as error:
             raise JournalCorrupt(
                 f"journal row {expected} was changed, or does not follow row {expected - 1}, "
@@ -90,7 +142,23 @@ def verify_chain(stored_rows: Iterable[StoredRow], public_key: bytes) -> list[Ro
             ) from error
         rows.append(Row(stored.sequence, stored.unix_time_s, event_of(stored.event, expected), digest))
         head = digest
+    if key != public_key:
+        raise JournalCorrupt(
+            f"journal row {len(rows)} and those before it end in another signing key than the one given",
+            hint="if keys were exchanged, pin the roster of the new ones: `fedpriv keys roster FILE --pin`",
+        )
     return rows
+
+
+def _rekey_in(content: bytes) -> Rekey | None:
+    """The change of keys that ``content`` is, None if it is anything else."""
+    if not content.startswith(_REKEY_START):
+        return None
+    try:
+        event = _DECODER.decode(content)
+    except msgspec.MsgspecError:
+        return None
+    return event if isinstance(event, Rekey) else None
 
 
 def content_digest(salt: bytes, unix_time_s: int, event: bytes) -> bytes:

@@ -7,19 +7,28 @@ broken is not asked about again: a home without a configuration gives one line.
 from __future__ import annotations
 
 import datetime as dt
-import importlib.metadata
-import shutil
 from typing import TYPE_CHECKING
 
-from fedpriv import __version__
+from fedpriv.diagnosis import (
+    Diagnosis,
+    Health,
+    clock,
+    disk,
+    failed,
+    permissions,
+    same_versions,
+    versions,
+)
 from fedpriv.errors import FedprivError
 from fedpriv.identity.fingerprint import key_fingerprint
+from fedpriv.identity.rotation import NEXT_FOLDER
 from fedpriv.node import budget
-from fedpriv.node.diagnosis import Diagnosis, Health
 from fedpriv.node.doctor_images import image_diagnoses
 from fedpriv.node.doctor_link import authority_diagnosis, coordinator_diagnosis
-from fedpriv.node.home import open_home
+from fedpriv.node.home import CONFIG_FILE, open_home
+from fedpriv.node.journal import DATABASE_FILE, HEAD_FILE
 from fedpriv.node.policy import check_study
+from fedpriv.node.register import REGISTER_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,50 +41,47 @@ if TYPE_CHECKING:
 _PACKAGES = ("tensorflow", "tf-keras", "tensorflow-privacy", "dp-accounting", "flwr", "cryptography", "numpy")
 _JOURNAL_FIX = "keep the folder as it is, tell the operator, and go on from the newest backup that verifies"
 _POLICY_FIX = "ask for a study that fits [policy] of node.toml, or change the policy if you may"
-_LITTLE_BYTES, _TOO_LITTLE_BYTES = 1_000_000_000, 100_000_000
+_NEARLY_SPENT = 0.9
 
 
-def examine(folder: Path) -> Iterator[Diagnosis]:
-    """Every diagnosis of the node in ``folder``, as soon as it is known."""
-    yield _versions()
+def examine(folder: Path, *, compare: Path | None = None) -> Iterator[Diagnosis]:
+    """Every diagnosis of the node in ``folder``, as soon as it is known.
+
+    ``compare`` is what the doctor of another member printed as JSON: versions are held against it.
+    """
+    own = versions(_PACKAGES)
+    yield own
+    if compare is not None:
+        yield same_versions(own, compare)
     try:
         home = open_home(folder)
     except FedprivError as error:
-        yield _failed("node.toml", error)
+        yield failed("node.toml", error)
         return
     yield Diagnosis("node.toml", Health.OK, f"{home.config.name}, calls {home.config.coordinator}")
-    yield _disk(folder)
+    yield disk(folder)
+    yield permissions(
+        folder,
+        [folder / DATABASE_FILE, folder / HEAD_FILE, folder / REGISTER_FOLDER],
+        [folder / CONFIG_FILE, home.roster_path, home.approved_folder],
+    )
     try:
         identity = home.identity()
     except FedprivError as error:
-        yield _failed("keys", error)
+        yield failed("keys", error)
         return
     yield _keys(home, identity.name, identity.signing_public_key)
-    yield from _federation(home)
-    yield from _past_and_studies(home)
-
-
-def _versions() -> Diagnosis:
-    found, missing = [f"fedpriv {__version__}"], []
-    for package in _PACKAGES:
-        try:
-            found.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(package)
-    if missing:
-        return Diagnosis(
-            "versions", Health.FAIL, f"not installed: {', '.join(missing)}", "install fedpriv again"
-        )
-    return Diagnosis("versions", Health.OK, ", ".join(found))
-
-
-def _disk(folder: Path) -> Diagnosis:
-    free = shutil.disk_usage(folder).free
-    found = f"{free / 1e9:.1f} GB free"
-    if free < _LITTLE_BYTES:
-        health = Health.FAIL if free < _TOO_LITTLE_BYTES else Health.WARN
-        return Diagnosis("disk", health, found, "make room: a journal that cannot be written stops the node")
-    return Diagnosis("disk", Health.OK, found)
+    try:
+        rows = home.rows()
+    except FedprivError as error:
+        yield Diagnosis("journal", Health.FAIL, error.message, error.hint or _JOURNAL_FIX)
+        yield from _federation(home, None)
+        return
+    found = f"{len(rows)} rows, all verify; that no later one was lost, `fedpriv audit verify` can tell"
+    yield Diagnosis("journal", Health.OK, found)
+    yield clock(max((row.unix_time_s for row in rows), default=0), "the last row of the journal")
+    yield from _federation(home, rows)
+    yield from _studies(home, rows)
 
 
 def _keys(home: NodeHome, name: str, signing_key: bytes) -> Diagnosis:
@@ -89,33 +95,36 @@ def _keys(home: NodeHome, name: str, signing_key: bytes) -> Diagnosis:
     return Diagnosis("keys", Health.OK, f"private, fingerprint {key_fingerprint(signing_key)}")
 
 
-def _federation(home: NodeHome) -> Iterator[Diagnosis]:
+def _federation(home: NodeHome, rows: Sequence[Row] | None) -> Iterator[Diagnosis]:
+    """The roster and what it says of the coordinator; without a journal nobody knows what was pinned."""
     try:
-        roster = home.roster()
+        roster = home.given_roster() if rows is None else home.roster(rows)
     except FedprivError as error:
-        yield _failed("roster", error)
+        yield failed("roster", error)
         return
-    members = f"{roster.federation}, {len(roster.hospitals)} hospitals"
-    yield Diagnosis("roster", Health.OK, f"{members}, fingerprint {roster.fingerprint}")
+    yield Diagnosis(
+        "roster",
+        Health.OK,
+        f"{roster.federation}, number {roster.number}, {len(roster.hospitals)} hospitals, countersigned by "
+        f"all, fingerprint {roster.fingerprint}",
+    )
+    if (home.folder / NEXT_FOLDER).exists():
+        yield Diagnosis(
+            "next keys",
+            Health.WARN,
+            "new keys wait for a roster that has them",
+            "send their request to the operator; or delete identity.next to stay with the old ones",
+        )
     now = dt.datetime.now(dt.UTC)
     yield authority_diagnosis(roster, now)
     yield coordinator_diagnosis(home.config.coordinator, roster, now)
 
 
-def _past_and_studies(home: NodeHome) -> Iterator[Diagnosis]:
-    """The journal, and what follows from it; without one that verifies nothing can be said of the rest."""
-    try:
-        rows = home.rows()
-    except FedprivError as error:
-        yield Diagnosis("journal", Health.FAIL, error.message, error.hint or _JOURNAL_FIX)
-        return
-    found = f"{len(rows)} rows, all verify; that no later one was lost, `fedpriv audit verify` can tell"
-    yield Diagnosis("journal", Health.OK, found)
-    yield _clock(rows)
+def _studies(home: NodeHome, rows: Sequence[Row]) -> Iterator[Diagnosis]:
     try:
         studies = home.approved_studies(rows)
     except FedprivError as error:
-        yield _failed("studies", error)
+        yield failed("studies", error)
         return
     if not studies:
         yield Diagnosis(
@@ -131,20 +140,6 @@ def _past_and_studies(home: NodeHome) -> Iterator[Diagnosis]:
     yield from image_diagnoses(home, studies[-1], rows)
 
 
-def _clock(rows: Sequence[Row]) -> Diagnosis:
-    """Other clocks are not known here; that this one went back is."""
-    now = dt.datetime.now(dt.UTC)
-    last = dt.datetime.fromtimestamp(max((row.unix_time_s for row in rows), default=0), dt.UTC)
-    if last > now:
-        return Diagnosis(
-            "clock",
-            Health.FAIL,
-            f"it is {now:%Y-%m-%d %H:%M} UTC here, and the journal has a row of {last:%Y-%m-%d %H:%M}",
-            "set the clock; Flower refuses a hospital whose clock is minutes off",
-        )
-    return Diagnosis("clock", Health.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, after every row of the journal")
-
-
 def _budget(home: NodeHome, rows: Sequence[Row]) -> Diagnosis:
     policy = home.config.policy
     state = budget.budget_of(rows, home.config.dataset.name, policy)
@@ -152,6 +147,8 @@ def _budget(home: NodeHome, rows: Sequence[Row]) -> Diagnosis:
         f"{state.dataset}: epsilon {state.epsilon:.4g} of {state.largest_epsilon:g} spent at delta "
         f"{state.delta:g}, {state.rounds} rounds"
     )
+    if state.epsilon > _NEARLY_SPENT * state.largest_epsilon:
+        return Diagnosis("budget", Health.WARN, f"{found}: nearly all of it", _POLICY_FIX)
     return Diagnosis("budget", Health.OK, found)
 
 
@@ -173,7 +170,3 @@ def _study(home: NodeHome, study: Study, rows: Sequence[Row]) -> Diagnosis:
     if fit < left:
         return Diagnosis(subject, Health.WARN, f"{done}, the budget pays for {fit}", _POLICY_FIX)
     return Diagnosis(subject, Health.OK, f"{done}, all fit the budget")
-
-
-def _failed(subject: str, error: FedprivError) -> Diagnosis:
-    return Diagnosis(subject, Health.FAIL, error.message, error.hint)

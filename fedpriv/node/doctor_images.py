@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from fedpriv.diagnosis import Diagnosis, Health
 from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.errors import FedprivError, ImageError
-from fedpriv.node.diagnosis import Diagnosis, Health
 from fedpriv.node.register import load_register
 from fedpriv.smears.check import report_on
 from fedpriv.smears.index import index_images

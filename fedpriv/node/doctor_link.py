@@ -5,20 +5,20 @@ It takes no part in Flower's protocol, so it leaves no trace there and works whi
 
 from __future__ import annotations
 
-import datetime as dt
 import socket
 import ssl
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from fedpriv.node.diagnosis import Diagnosis, Health
+from fedpriv.diagnosis import Diagnosis, Health, dated
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from fedpriv.identity.roster import Roster
 
 _TIMEOUT_S = 5.0
-_SOON = dt.timedelta(days=30)
 _NOT_YET_VALID, _EXPIRED = 9, 10
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
@@ -26,7 +26,7 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 def authority_diagnosis(roster: Roster, now: dt.datetime) -> Diagnosis:
     """How long the roster's own certificate authority is good for; ``now`` is aware of its time zone."""
     certificate = x509.load_pem_x509_certificate(roster.coordinator.ca_certificate.encode())
-    return _dated("authority", certificate, now, fix="the operator makes a new authority and roster")
+    return dated("authority", certificate, now, fix="the operator makes a new authority and roster")
 
 
 def coordinator_diagnosis(address: str, roster: Roster, now: dt.datetime) -> Diagnosis:
@@ -54,7 +54,7 @@ def coordinator_diagnosis(address: str, roster: Roster, now: dt.datetime) -> Dia
         )
     if certificate is None:
         return _failed(f"{address} shows no certificate", "check the address and the port")
-    return _dated(
+    return dated(
         "coordinator",
         x509.load_der_x509_certificate(certificate),
         now,
@@ -74,18 +74,6 @@ def _distrusted(address: str, error: ssl.SSLCertVerificationError) -> Diagnosis:
         f"{address} is not the coordinator of the pinned roster: {error.verify_message}",
         "check the address; if it is right, ask the operator which roster is in force, by phone",
     )
-
-
-def _dated(
-    subject: str, certificate: x509.Certificate, now: dt.datetime, *, fix: str, prefix: str = ""
-) -> Diagnosis:
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    found = f"{prefix}certificate valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}"
-    if not begins <= now <= ends:
-        return Diagnosis(subject, Health.FAIL, f"{found}, not today", f"set the clock, or: {fix}")
-    if ends - now < _SOON:
-        return Diagnosis(subject, Health.WARN, f"{found}, {(ends - now).days} days left", fix)
-    return Diagnosis(subject, Health.OK, found)
 
 
 def _failed(found: str, fix: str) -> Diagnosis:

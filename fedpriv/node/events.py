@@ -6,6 +6,8 @@
     refuse    the hospital said no
     sign      the digest of the one answer given at a stage of a round
     close     the coordinator's countersigned receipt of a round
+    pin       an admin pinned a roster
+    rekey     the hospital's signing key was exchanged: this row and all after it are signed by the new one
 
 Rows stay at the hospital, but for those that its admin exports for an audit (`fedpriv.node.export`). ``run``
 is 16 bytes, digests are 32 bytes (SHA-256).
@@ -82,4 +84,23 @@ class Close(Event, frozen=True):
     receipt: bytes
 
 
-AnyEvent: TypeAlias = Approve | Reserve | Release | Refuse | Sign | Close
+class Pin(Event, frozen=True):
+    """The roster with this number and digest was pinned; no older one of its federation is taken again."""
+
+    federation: str
+    number: int
+    roster_digest: bytes
+
+
+class Rekey(Event, frozen=True):
+    """``new_key`` took the place of ``old_key``, both raw Ed25519 public keys.
+
+    ``consent`` is the old key's signature of it; empty where that key is lost.
+    """
+
+    old_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    new_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    consent: Annotated[bytes, Meta(max_length=64)]
+
+
+AnyEvent: TypeAlias = Approve | Reserve | Release | Refuse | Sign | Close | Pin | Rekey

@@ -5,7 +5,8 @@ An export is one JSON object, signed by the hospital. Every row of the journal h
 the first row to the last, and every head that the hospital ever signed is found on it, while a closed row
 tells nothing but that it is there: its digest has a random salt behind it that stays at the hospital.
 
-    open     approvals and charges of the run's study; what was released, signed and closed in the run
+    open     approvals and charges of the run's study; what was released, signed and closed in the run;
+             which rosters were pinned, and where the signing key was exchanged
     closed   everything of other studies and runs; every refusal, since its reason is for the admin;
              every kind of event that is not named above
 
@@ -16,6 +17,7 @@ images an open row holds one thing, the digest of their register, which has 256 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -23,8 +25,16 @@ import msgspec
 
 from fedpriv.errors import HomeError, JournalCorrupt
 from fedpriv.identity.signing import BadSignature, sign, verify
-from fedpriv.node.chain import Row, content_digest, event_of, genesis, row_digest
-from fedpriv.node.events import Approve, Close, Release, Reserve, Sign
+from fedpriv.node.chain import (
+    Row,
+    content_digest,
+    event_of,
+    first_key,
+    genesis,
+    key_after,
+    row_digest,
+)
+from fedpriv.node.events import Approve, Close, Pin, Rekey, Release, Reserve, Sign
 from fedpriv.node.journal import stored_rows
 
 if TYPE_CHECKING:
@@ -130,26 +140,36 @@ def parse_export(content: bytes, source: str) -> JournalExport:
     return export
 
 
-def open_export(export: JournalExport, public_key: bytes) -> OpenedJournal:
-    """Follow the chain of ``export``, which the hospital with ``public_key`` must have signed.
+def open_export(export: JournalExport, *public_keys: bytes) -> OpenedJournal:
+    """Follow the chain of ``export``, which the hospital must have signed by one of its ``public_keys``.
 
-    JournalCorrupt otherwise. Whether the chain is the one whose heads the hospital signed for others, only
-    these can tell.
+    JournalCorrupt otherwise, also if the chain does not end in that key. Whether it is the chain whose heads
+    the hospital signed for others, only these can tell.
     """
-    try:
-        verify(public_key, _PURPOSE, export.statement, export.signature)
-    except BadSignature as error:
-        raise JournalCorrupt(f"its export is not signed by {export.hospital}, or was changed") from error
-    head, rows, heads = genesis(public_key), [], []
+    last = _signer_of(export, public_keys)
+    opened = [bytes(shown.event) for shown in export.rows if isinstance(shown, OpenRow)]
+    key = first_key(opened, last)
+    head, rows, heads = genesis(key), [], []
     for sequence, shown in enumerate(export.rows, start=1):
         if isinstance(shown, ClosedRow):
             head = row_digest(head, sequence, shown.content)
         else:
             event = bytes(shown.event)
+            key = key_after(event, key, head, sequence)
             head = row_digest(head, sequence, content_digest(shown.salt, shown.unix_time_s, event))
             rows.append(Row(sequence, shown.unix_time_s, event_of(event, sequence), head))
         heads.append(head)
+    if key != last:
+        raise JournalCorrupt(f"its export is signed by a key of {export.hospital} that it does not end in")
     return OpenedJournal(export.hospital, export.run, tuple(rows), tuple(heads), export.closed)
+
+
+def _signer_of(export: JournalExport, public_keys: Sequence[bytes]) -> bytes:
+    for key in public_keys:
+        with contextlib.suppress(BadSignature):
+            verify(key, _PURPOSE, export.statement, export.signature)
+            return key
+    raise JournalCorrupt(f"its export is not signed by {export.hospital}, or was changed")
 
 
 def _last_run(rows: Sequence[Row]) -> bytes | None:
@@ -163,5 +183,7 @@ def _concerns(event: AnyEvent, run: bytes, studies: set[bytes]) -> bool:
             return event.study_digest in studies
         case Release() | Sign() | Close():
             return event.run == run
+        case Pin() | Rekey():
+            return True
         case _:
             return False

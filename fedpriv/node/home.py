@@ -20,13 +20,14 @@ from msgspec import Meta
 
 from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.errors import HomeError, IdentityError
+from fedpriv.identity.countersigning import load_countersigned
 from fedpriv.identity.enrolment import make_identity, request_path
 from fedpriv.identity.keys import Identity, check_name, load
-from fedpriv.identity.roster import Roster, load_roster
 from fedpriv.metrics import Metrics
 from fedpriv.node.budget import approvals_of
 from fedpriv.node.events import Approve
 from fedpriv.node.journal import Journal, read_journal
+from fedpriv.node.pinning import check_pinned
 from fedpriv.node.policy import Policy, check_claim, check_study
 from fedpriv.study import Study, load_study
 from fedpriv.toml_files import dump_toml, parse_toml, read_toml, write_new_file
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from fedpriv.identity.roster import Roster
     from fedpriv.node.chain import Row
 
 CONFIG_FILE = "node.toml"
@@ -111,14 +113,20 @@ class NodeHome:
         """Read the keys; IdentityError says what is wrong with them."""
         return load(self.identity_folder)
 
-    def roster(self) -> Roster:
-        """Read the roster and find ourselves in it, with our own key; raises IdentityError or HomeError."""
+    def roster(self, rows: Sequence[Row]) -> Roster:
+        """The roster that was pinned last, says the journal with these ``rows``; errors as `given_roster`."""
+        roster = self.given_roster()
+        check_pinned(roster, rows, self.roster_path)
+        return roster
+
+    def given_roster(self) -> Roster:
+        """Read the roster, which must be in force and have our own key; raises IdentityError or HomeError."""
         if not self.roster_path.exists():
             raise HomeError(
                 f"{self.roster_path}: no roster yet",
                 hint="ask the operator for it, then run `fedpriv keys roster FILE --pin`",
             )
-        roster = load_roster(self.roster_path)
+        roster = load_countersigned(self.roster_path)
         if roster.member(self.config.name).signing_key != self.identity().signing_public_key:
             raise HomeError(
                 f"{self.roster_path} has another key for {self.config.name} than {self.identity_folder}",

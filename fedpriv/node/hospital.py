@@ -77,7 +77,7 @@ class Hospital:
         self._journal = journal
         self._prepare_for = prepare_for
         self._identity = home.identity()
-        self._roster = home.roster()
+        self._roster = home.roster(journal.rows)
         self._prepared: dict[bytes, Prepared] = {}
         self._current: _Current | None = None
 

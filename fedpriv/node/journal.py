@@ -23,14 +23,16 @@ import msgspec
 from fedpriv import file_lock
 from fedpriv.errors import HomeError, JournalCorrupt
 from fedpriv.identity.private_files import sync_folder
-from fedpriv.node.chain import Row, StoredRow, genesis, seal, verify_chain
-from fedpriv.node.events import AnyEvent, Sign
+from fedpriv.node.chain import Row, StoredRow, genesis, last_change, rekey, seal, verify_chain
+from fedpriv.node.events import AnyEvent, Rekey, Sign
 from fedpriv.secagg.refusal import RefusalCode, RuleBroken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from fedpriv.identity.keys import Identity
 
@@ -72,6 +74,7 @@ class Journal:
             undo.callback(os.close, self._lock_descriptor)
             _begin_if_new(folder, identity.signing_public_key)
             rows = read_journal(folder, identity.signing_public_key)
+            self._genesis = genesis(_first_key_of(rows, identity.signing_public_key))
             self._connection = sqlite3.connect(
                 folder / DATABASE_FILE, isolation_level=None, check_same_thread=False
             )
@@ -102,7 +105,7 @@ class Journal:
     @property
     def head(self) -> bytes:
         """The digest (32 bytes) of the last row; it stands for the whole journal."""
-        return self._rows[-1].digest if self._rows else genesis(self._identity.signing_public_key)
+        return self._rows[-1].digest if self._rows else self._genesis
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -113,9 +116,7 @@ class Journal:
     def had(self, head: bytes) -> bool:
         """Whether the journal ever had this head (32 bytes)."""
         with self._thread_lock:
-            return head == genesis(self._identity.signing_public_key) or any(
-                row.digest == head for row in reversed(self._rows)
-            )
+            return head == self._genesis or any(row.digest == head for row in reversed(self._rows))
 
     def append(self, event: AnyEvent) -> Row:
         """Add a row; when this returns it is on the disk. HomeError if it cannot be written."""
@@ -179,7 +180,7 @@ def read_journal(folder: Path, public_key: bytes) -> list[Row]:
         rows = verify_chain(stored_rows(folder), public_key)
     else:
         sequence, head, rows = 0, genesis(public_key), []
-    digests = [genesis(public_key), *(row.digest for row in rows)]
+    digests = [genesis(_first_key_of(rows, public_key)), *(row.digest for row in rows)]
     if sequence >= len(digests):
         raise JournalCorrupt(
             f"journal row {len(digests)} is missing: {HEAD_FILE} names row {sequence} as the last one",
@@ -191,6 +192,41 @@ def read_journal(folder: Path, public_key: bytes) -> list[Row]:
             hint="the head file was changed, or rows were replaced by others of the same identity",
         )
     return rows
+
+
+def change_key(
+    folder: Path, identity: Identity, old_key: bytes, old_private: Ed25519PrivateKey | None
+) -> None:
+    """Let the journal in ``folder``, which ends in ``old_key``, go on with the signing key of ``identity``.
+
+    ``old_private`` is the old key's private half, None if it was lost. Without rows the journal begins anew.
+    HomeError if another process writes it, JournalCorrupt if it does not verify.
+    """
+    descriptor = _lock(folder)
+    try:
+        rows = read_journal(folder, old_key)
+        if not rows:
+            for path in [*folder.glob(f"{DATABASE_FILE}*"), folder / HEAD_FILE]:
+                path.unlink(missing_ok=True)
+            return
+        event = rekey(rows[-1].digest, identity.signing_public_key, old_key, old_private)
+        number = len(rows) + 1
+        stored, row = seal(identity.signing_key, rows[-1].digest, number, int(time.time()), event)
+        with contextlib.closing(sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(_INSERT, stored)
+        _write_head(folder, row.sequence, row.digest)
+    except sqlite3.Error as error:
+        raise HomeError(f"{folder / DATABASE_FILE} cannot be written: {error}") from error
+    finally:
+        os.close(descriptor)
+
+
+def last_key(folder: Path) -> bytes | None:
+    """The signing key that the journal in ``folder`` was last changed to; None if it never was."""
+    if not (folder / DATABASE_FILE).exists():
+        return None
+    return last_change(stored.event for stored in stored_rows(folder))
 
 
 def is_being_written(folder: Path) -> bool:
@@ -218,6 +254,11 @@ def stored_rows(folder: Path) -> Iterator[StoredRow]:
             f"{path} is no journal, or a damaged one: {error}",
             hint="find the newest backup of the whole home; an older one forgets what was spent since",
         ) from error
+
+
+def _first_key_of(rows: list[Row], public_key: bytes) -> bytes:
+    """The key that began the journal with these ``rows``, which ends in ``public_key``."""
+    return next((row.event.old_key for row in rows if isinstance(row.event, Rekey)), public_key)
 
 
 def _lock(folder: Path) -> int:

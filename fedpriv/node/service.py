@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
 import signal
 import threading
@@ -13,6 +14,7 @@ from fedpriv.errors import HomeError
 from fedpriv.metrics import served
 from fedpriv.node.flower import serve
 from fedpriv.node.hospital import Hospital, Prepared
+from fedpriv.node.pinning import check_authority
 from fedpriv.node.register import load_register, save_register
 from fedpriv.node.state import Activity, pulse_path
 from fedpriv.node.training import trainer_for
@@ -44,10 +46,12 @@ def work(home: NodeHome, log: Log) -> None:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    identity, roster = home.identity(), home.roster()
+    identity = home.identity()
     activity = Activity(home.config.coordinator)
     with contextlib.ExitStack() as exits:
         journal = exits.enter_context(home.open_journal())
+        roster = home.roster(journal.rows)
+        check_authority(roster, dt.datetime.now(dt.UTC))
         studies = home.approved_studies(journal.rows)
         if not studies:
             raise HomeError(

@@ -40,7 +40,7 @@ _SAYS = {
     NodeState.TRAINING: "connected to {address}, training",
     NodeState.LOST: "{address} does not answer; trying again (Ctrl-C stops)",
     NodeState.REFUSED: "{address} does not know this hospital's key, or the two clocks differ; trying again",
-    NodeState.UNTRUSTED: "{address} is not the coordinator of the pinned roster; trying again",
+    NodeState.UNTRUSTED: "{address} is not the roster's coordinator, or its certificate is old; trying again",
 }
 
 

@@ -92,6 +92,9 @@ def ready_made(tmp_path_factory):
             typed.append(f"node init --home {name} {options} --coordinator 127.0.0.1:9092")
         requests = " ".join(f"{name}/{name}.request.toml" for name in "ABC")
         typed.append(f"keys enrol {requests} --federation demo --home coordinator")
+        typed.extend(f"keys countersign coordinator/roster.draft.toml --yes --home {name}" for name in "ABC")
+        signed = " ".join(f"{name}/{name}.countersignature.toml" for name in "ABC")
+        typed.append(f"keys seal {signed} --home coordinator")
         typed.extend(f"keys roster coordinator/roster.toml --pin --yes --home {name}" for name in "ABC")
         typed.append("node approve study.toml --home A")
         for line in typed:

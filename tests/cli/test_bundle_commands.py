@@ -58,7 +58,7 @@ def exports(fedpriv, federation, tmp_path):
         outcome = fedpriv("node", "export", federation.run.name, "--home", node.folder)
         assert outcome.code == 0, outcome.err
         paths.append(tmp_path / f"{name}.journal.json")
-        assert outcome.out.startswith(f"{name}.journal.json: 19 rows of the run {federation.run.name[-32:]}")
+        assert outcome.out.startswith(f"{name}.journal.json: 20 rows of the run {federation.run.name[-32:]}")
         assert "next: send it to the operator" in outcome.out
     return paths
 
@@ -128,6 +128,13 @@ def test_another_fingerprint_is_refused(fedpriv, federation):
     outcome = fedpriv("audit", "verify", federation.run / "bundle.zip", "--roster-fingerprint", "1 2 3")
     assert outcome.code == 1
     assert "another roster" in outcome.err
+
+
+def test_the_fingerprint_is_compared_in_words_as_well(fedpriv, federation):
+    bundled(fedpriv, federation)
+    words = federation.coordinator.roster().words
+    outcome = fedpriv("audit", "verify", federation.run / "bundle.zip", "--roster-fingerprint", words)
+    assert outcome.code == 0, outcome.err
 
 
 def test_a_hospital_holds_the_bundle_against_its_own_journal(fedpriv, federation, exports):

@@ -10,7 +10,16 @@ def enrolled(fedpriv, tmp_path):
     requests = [f"{name}/{name}.request.toml" for name in "ABC"]
     outcome = fedpriv("keys", "enrol", *requests, "--federation", "demo", "--home", "coordinator")
     assert outcome.code == 0
+    for name in "ABC":
+        signed = fedpriv("keys", "countersign", "coordinator/roster.draft.toml", "--yes", "--home", name)
+        assert signed.code == 0
+    assert seal(fedpriv).code == 0
     return tmp_path
+
+
+def seal(fedpriv):
+    files = [f"{name}/{name}.countersignature.toml" for name in "ABC"]
+    return fedpriv("keys", "seal", *files, "--home", "coordinator")
 
 
 def fingerprint_in(text, start):
@@ -84,7 +93,7 @@ def test_a_roster_with_another_key_for_us_is_not_pinned(enrolled, fedpriv):
     fedpriv("keys", "new", "A", "--home", "impostor")
     outcome = fedpriv("keys", "roster", "coordinator/roster.toml", "--pin", "--yes", "--home", "impostor")
     assert outcome.code == 2
-    assert "has another key for A than impostor/identity" in outcome.err
+    assert "the roster has another key for A than impostor/identity" in outcome.err
     assert not (enrolled / "impostor" / "roster.toml").exists()
 
 
@@ -95,7 +104,7 @@ def test_a_roster_without_this_hospital_is_not_pinned(enrolled, fedpriv):
     assert "has no hospital D; it has A, B, C" in outcome.err
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
 def test_pinning_asks_whether_the_digits_were_compared(enrolled, fedpriv, monkeypatch, answer, code):
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda prompt: answer)
     outcome = fedpriv("keys", "roster", "coordinator/roster.toml", "--pin", "--home", "A")
@@ -110,7 +119,7 @@ def test_a_bad_name_is_refused_before_anything_is_written(fedpriv, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["new", "show", "enrol", "roster"])
+@pytest.mark.parametrize("command", ["new", "show", "rotate", "enrol", "countersign", "seal", "roster"])
 def test_every_command_has_help_with_an_example(fedpriv, command):
     outcome = fedpriv("keys", command, "--help")
     assert outcome.code == 0

@@ -144,7 +144,7 @@ class TestArguments:
             ("coordinator init --home new --listen host:70000", "'host:70000' is no HOST:PORT"),
             ("coordinator init --home new --host *", "'*' is neither a host name nor an IP address"),
             ("coordinator init --home new --name a/b", "'a/b' is not a name"),
-            ("keys enrol A/A.request.toml A/A.request.toml --federation x --home coordinator", "same name"),
+            ("keys enrol A/A.request.toml A/A.request.toml --home coordinator", "are of one hospital"),
         ],
     )
     def test_out_of_range_or_unknown(self, place, refused, line, message):

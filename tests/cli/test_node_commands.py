@@ -121,7 +121,8 @@ def test_approving_while_the_node_runs_is_refused(fedpriv, home):
 
 def test_status_of_a_new_home_and_of_one_with_a_history(fedpriv, home, study):
     new = fedpriv("node", "status", "--home", "home")
-    assert "A  not running, calls localhost:9092" in new.out
+    assert "A  registered: no roster is pinned yet" in new.out
+    assert "calls     localhost:9092" in new.out
     assert "none pinned yet" in new.out
     fedpriv("node", "approve", "study.toml", "--home", "home")
     with home.open_journal() as journal:

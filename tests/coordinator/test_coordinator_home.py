@@ -3,9 +3,10 @@
 import stat
 
 import pytest
+from support.rosters import sealed
 
 from fedpriv.coordinator.home import CONFIG, Deadlines, Listen, init_home, neighbours, open_home
-from fedpriv.errors import HomeError
+from fedpriv.errors import HomeError, IdentityError
 from fedpriv.identity.enrolment import collect, new_request
 from fedpriv.identity.keys import new_identity
 from fedpriv.identity.roster import dump_roster
@@ -87,12 +88,18 @@ def test_no_home_and_no_roster_say_what_to_do(home, tmp_path):
 
 
 def test_a_roster_of_another_coordinator_is_refused(home, tmp_path):
-    other = made(tmp_path / "other").operator()
-    request = new_request(new_identity("A"))
-    home.roster_path.write_text(dump_roster(collect("test", other, [request])))
+    other = made(tmp_path / "other")
+    hospital = new_identity("A")
+    request = new_request(hospital)
+    home.roster_path.write_text(dump_roster(collect("test", home.operator(), [request])))
+    with pytest.raises(IdentityError, match="is not countersigned by A, consortium: it is not in force"):
+        home.roster()
+    theirs = sealed(collect("test", other.operator(), [request]), other.identity(), hospital)
+    home.roster_path.write_text(dump_roster(theirs))
     with pytest.raises(HomeError, match="names another coordinator, consortium"):
         home.roster()
-    home.roster_path.write_text(dump_roster(collect("test", home.operator(), [request])))
+    ours = sealed(collect("test", home.operator(), [request]), home.identity(), hospital)
+    home.roster_path.write_text(dump_roster(ours))
     assert home.roster().names == ("A",)
 
 

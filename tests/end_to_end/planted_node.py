@@ -38,7 +38,7 @@ def main(folder, update_path):
         )
         serve(
             address=home.config.coordinator,
-            root_certificate=home.roster().coordinator.ca_certificate.encode(),
+            root_certificate=home.roster(journal.rows).coordinator.ca_certificate.encode(),
             link_key=home.identity().link_key,
             handle=hospital.handle,
             stop=stop,

@@ -13,7 +13,7 @@ from fedpriv.identity.enrolment import (
     parse_request,
     request_path,
 )
-from fedpriv.identity.fingerprint import key_fingerprint
+from fedpriv.identity.fingerprint import key_fingerprint, key_fingerprint_words
 from fedpriv.identity.keys import load, new_identity
 from fedpriv.identity.roster import Member
 
@@ -22,6 +22,7 @@ def test_a_request_holds_the_public_half_only(identities):
     request = new_request(identities["A"])
     assert request.member == Member.of(identities["A"])
     assert request.fingerprint == key_fingerprint(identities["A"].signing_public_key)
+    assert request.words == key_fingerprint_words(identities["A"].signing_public_key)
     assert "PRIVATE" not in dump_request(request)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from fedpriv.errors import IdentityError
-from fedpriv.identity.fingerprint import fingerprint
+from fedpriv.identity.fingerprint import fingerprint, fingerprint_words
 from fedpriv.identity.keys import new_identity
 from fedpriv.identity.roster import Member, Operator, Roster, dump_roster, load_roster, parse_roster
 from fedpriv.identity.tls import new_authority, new_server_credentials
@@ -60,6 +60,7 @@ def test_every_field_changes_the_digest(roster):
 def test_the_fingerprint_is_that_of_the_digest(roster):
     assert len(roster.digest) == 32
     assert roster.fingerprint == fingerprint(roster.digest)
+    assert roster.words == fingerprint_words(roster.digest)
 
 
 def test_what_is_dumped_is_parsed_and_loaded(roster, tmp_path):

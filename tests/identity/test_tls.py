@@ -147,3 +147,24 @@ def test_another_host_name_and_another_authority_are_rejected(credentials, tmp_p
         handshake(credentials, credentials.authority.certificate_pem, "other.example.org", tmp_path)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(credentials, tls.new_authority("demo").certificate_pem, "localhost", tmp_path)
+
+
+def test_dates_are_checked_and_named(credentials):
+    now = dt.datetime.now(dt.UTC)
+    pem = credentials.certificate_pem
+    tls.check_dates(pem, "it", now, fix="renew it")
+    tls.check_dates(pem.decode(), "it", now, fix="renew it")
+    with pytest.raises(IdentityError, match=r"it expired on \d{4}-\d\d-\d\d") as error:
+        tls.check_dates(pem, "it", now + tls.SERVER_VALIDITY + dt.timedelta(days=1), fix="renew it")
+    assert error.value.hint == "is the clock right? if so, renew it"
+    with pytest.raises(IdentityError, match=r"it is not valid before .* UTC, and it is") as error:
+        tls.check_dates(pem, "it", now - dt.timedelta(days=1), fix="renew it")
+    assert error.value.hint == "set the clock"
+
+
+def test_the_hosts_of_a_certificate_are_read_back(credentials):
+    hosts = ("localhost", "fed.example.org", "127.0.0.1", "::1")
+    assert tls.server_hosts(credentials.certificate_pem) == hosts
+    for pem in (b"no certificate", credentials.authority.certificate_pem.encode()):
+        with pytest.raises(IdentityError, match="no server certificate in PEM"):
+            tls.server_hosts(pem)

@@ -12,16 +12,19 @@ from typing import NamedTuple
 
 import pytest
 from support.charges import charge, pictures
+from support.rosters import pin_here, sealed
 from support.studies import ENOUGH_NOISE, study_text
 
+from fedpriv import diagnosis
 from fedpriv.cli.main import exit_code_of
+from fedpriv.diagnosis import Health
 from fedpriv.dp.accounting import PrivacyEvent, composed_epsilon
 from fedpriv.identity import keys, tls
-from fedpriv.identity.enrolment import collect, new_request
+from fedpriv.identity.enrolment import collect, new_request, succeed
 from fedpriv.identity.roster import Operator, dump_roster
+from fedpriv.identity.rotation import rotate
 from fedpriv.node import doctor, doctor_link
 from fedpriv.node.budget import rounds_that_fit
-from fedpriv.node.diagnosis import Health
 from fedpriv.node.doctor import examine
 from fedpriv.node.events import Reserve
 from fedpriv.node.home import Config, Dataset, init_home, open_home
@@ -65,6 +68,12 @@ class Door:
         self._socket.close()
 
 
+@pytest.fixture(autouse=True)
+def clock_is_kept(monkeypatch):
+    """Whether a time server keeps the clock of the machine that runs the tests is no matter of theirs."""
+    monkeypatch.setattr(diagnosis, "clock_is_kept", lambda: True)
+
+
 @pytest.fixture(scope="module")
 def door(tmp_path_factory):
     opened = Door(tmp_path_factory.mktemp("door") / "tls", SECRETS)
@@ -96,7 +105,7 @@ def template(tmp_path_factory, door, smears):
     )
     operator = Operator("consortium", OPERATOR.signing_public_key, SECRETS.authority.certificate_pem)
     roster = collect("test", operator, [new_request(one) for one in (identity, *OTHERS)])
-    home.roster_path.write_text(dump_roster(roster))
+    pin_here(folder, sealed(roster, OPERATOR, identity, *OTHERS))
     approve(home, study())
     return folder
 
@@ -141,14 +150,15 @@ def test_a_home_in_order_is_all_ok(home):
     found = list(examine(home.folder))
     assert [diagnosis for diagnosis in found if diagnosis.health is not Health.OK] == []
     assert [diagnosis.subject for diagnosis in found] == [
-        *("versions", "node.toml", "disk", "keys", "roster", "authority", "coordinator", "journal", "clock"),
+        *("versions", "node.toml", "disk", "permissions", "keys", "journal", "clock", "roster", "authority"),
+        "coordinator",
         *("budget", "study small", "images", "units", "dataset", "patients", "image files"),
     ]
 
 
 def test_what_an_admin_reads_over_the_phone_is_shown(home):
     found = diagnoses(home)
-    assert home.roster().fingerprint in found["roster"].found
+    assert home.roster(home.rows()).fingerprint in found["roster"].found
     assert "A, calls 127.0.0.1:" in found["node.toml"].found
     assert "epsilon 0 of 8 spent at delta 1e-05, 0 rounds" in found["budget"].found
     assert found["study small"].found == "0 rounds charged, 4 approved rounds left, all fit the budget"
@@ -203,6 +213,68 @@ def test_a_package_that_is_gone(home, monkeypatch):
     fails(home, "versions", "not installed: no-such-package", "install fedpriv again")
 
 
+def test_a_roster_that_was_exchanged(home):
+    roster = home.given_roster()
+    shorter = succeed(roster, roster.coordinator, [], leaves=["C"])
+    home.roster_path.write_text(dump_roster(sealed(shorter, OPERATOR, home.identity(), OTHERS[0])))
+    fails(home, "roster", "was exchanged: it is number 2 of test", "who changed the file")
+
+
+def test_a_roster_that_was_edited(home):
+    path = home.roster_path
+    path.write_text(path.read_text().replace('federation = "test"', 'federation = "tost"'))
+    fails(home, "roster", "is not the one that A countersigned", "over the phone")
+
+
+def test_an_authority_that_has_ended(home, monkeypatch):
+    class Later(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return dt.datetime(2100, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr("fedpriv.node.doctor.dt.datetime", Later)
+    fails(home, "authority", "not today", "the operator makes a new authority and roster")
+
+
+def test_keys_that_wait_for_a_roster(home):
+    rotate(home.folder)
+    found = diagnoses(home)["next keys"]
+    assert found.health is Health.WARN
+    assert "send their request to the operator" in found.fix
+
+
+def test_files_that_others_can_write_or_read(home):
+    (home.folder / "node.toml").chmod(0o666)
+    fails(home, "permissions", "others can write", "chmod go-w")
+    (home.folder / "node.toml").chmod(0o644)
+    (home.folder / DATABASE_FILE).chmod(0o644)
+    assert diagnoses(home)["permissions"].health is Health.WARN
+
+
+def test_a_home_that_we_cannot_write(home, monkeypatch):
+    monkeypatch.setattr(diagnosis.os, "access", lambda path, mode: False)
+    fails(home, "permissions", "cannot be written", "as the owner of its home")
+
+
+def test_a_clock_that_no_time_server_keeps(home, monkeypatch):
+    monkeypatch.setattr(diagnosis, "clock_is_kept", lambda: False)
+    found = diagnoses(home)["clock"]
+    assert found.health is Health.WARN
+    assert "NTP" in found.fix
+
+
+def test_versions_of_another_member(home, tmp_path):
+    own = next(iter(examine(home.folder)))
+    theirs = tmp_path / "theirs.json"
+    theirs.write_text(json.dumps([{"subject": "versions", "found": own.found}]))
+    equal = {found.subject: found for found in examine(home.folder, compare=theirs)}["versions equal"]
+    assert equal.health is Health.OK
+    theirs.write_text(json.dumps([{"subject": "versions", "found": own.found.replace("flwr 1.", "flwr 9.")}]))
+    equal = {found.subject: found for found in examine(home.folder, compare=theirs)}["versions equal"]
+    assert equal.health is Health.WARN
+    assert "flwr 1.27.0 here and 9.27.0 there" in equal.found
+
+
 class Usage(NamedTuple):
     total: int
     used: int
@@ -211,7 +283,7 @@ class Usage(NamedTuple):
 
 @pytest.mark.parametrize(("free", "health"), [(5 * 10**7, Health.FAIL), (5 * 10**8, Health.WARN)])
 def test_a_disk_that_is_nearly_full(home, monkeypatch, free, health):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: Usage(10**12, 10**12 - free, free))
+    monkeypatch.setattr(diagnosis.shutil, "disk_usage", lambda folder: Usage(10**12, 10**12 - free, free))
     assert diagnoses(home)["disk"].health is health
 
 
@@ -223,13 +295,13 @@ def test_a_changed_byte_names_its_row(home):
     content = database.read_bytes()
     assert content.count(b'"study_name":"small"') == 1
     database.write_bytes(content.replace(b'"study_name":"small"', b'"study_name":"smell"'))
-    fails(home, "journal", "journal row 1 was changed", "keep the folder as it is")
+    fails(home, "journal", "journal row 2 was changed", "keep the folder as it is")
 
 
 def test_a_deleted_last_row_names_it(home):
-    (home.folder / HEAD_FILE).write_text(f"2 {'00' * 32}\n")
+    (home.folder / HEAD_FILE).write_text(f"3 {'00' * 32}\n")
     fails(
-        home, "journal", "journal row 2 is missing: journal.head names row 2", "rows were deleted at the end"
+        home, "journal", "journal row 3 is missing: journal.head names row 3", "rows were deleted at the end"
     )
 
 
@@ -237,7 +309,7 @@ def test_a_clock_that_went_back(home, monkeypatch):
     with home.open_journal() as journal, monkeypatch.context() as patch:
         patch.setattr("fedpriv.node.journal.time.time", lambda: 4e9)
         charge(home, journal, study(), 1, pictures(1))
-    fails(home, "clock", "the journal has a row of 2096-10-02", "set the clock")
+    fails(home, "clock", "the last row of the journal is of 2096-10-02", "set the clock")
 
 
 # Studies and the budget.
@@ -480,13 +552,13 @@ def fedpriv(capsys):
 def test_the_command_says_what_to_do_and_exits_with_1_if_something_fails(home, fedpriv):
     code, captured = fedpriv("node", "doctor", "--home", home.folder)
     assert code == 0
-    assert captured.out.count("\nok ") == 15
+    assert captured.out.count("\nok ") == 16
     home.roster_path.unlink()
     code, captured = fedpriv("node", "doctor", "--home", home.folder)
     assert code == 1
     assert "fail  roster" in captured.out
     assert "-> ask the operator for it" in captured.out
-    assert "error: 1 of 14 checks fail: roster" in captured.err
+    assert "error: 1 of 15 checks fail: roster" in captured.err
 
 
 def test_as_json_every_line_has_its_health(home, fedpriv):

@@ -81,6 +81,7 @@ RELIED_ON = {
     "flwr.proto.control_pb2.RegisterNodeRequest": None,
     "flwr.proto.control_pb2.StartRunRequest": None,
     "flwr.proto.control_pb2.StopRunRequest": None,
+    "flwr.proto.control_pb2.UnregisterNodeRequest": None,
     "flwr.proto.control_pb2_grpc.ControlStub": ["channel"],
     "flwr.proto.fab_pb2.Fab": None,
     "flwr.proto.fleet_pb2.ActivateNodeRequest": None,

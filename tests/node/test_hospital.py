@@ -168,7 +168,7 @@ def test_what_one_coordinator_spent_another_cannot_spend_again(tmp_path):
         ("rounds = 4", "rounds = 2"),
         FULL_BATCH,
     )
-    second = MemoryFederation(tmp_path / "second", elsewhere, identities=identities)
+    second = MemoryFederation(tmp_path / "second", elsewhere, identities=identities, federation="other")
     assert second.roster.digest != first.roster.digest
     assert second.roster.coordinator.signing_key != first.roster.coordinator.signing_key
     after = composed_epsilon([study.cost_of(3), elsewhere.cost_of(1)], 1e-5).pld

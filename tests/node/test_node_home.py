@@ -1,5 +1,6 @@
 import pytest
 from msgspec.structs import replace
+from support.rosters import pin_here, sealed
 from support.studies import ENOUGH_NOISE, TEXT, small_study
 
 from fedpriv.errors import HomeError, IdentityError, PolicyRefused, StudyError
@@ -114,25 +115,28 @@ def test_no_home_and_a_broken_home_are_told_apart(tmp_path, home):
 
 
 def roster_of(*identities):
-    operator = Operator(
-        "coordinator", new_identity("coordinator").signing_public_key, new_authority("x").certificate_pem
-    )
-    return Roster("demo", operator, tuple(Member.of(identity) for identity in identities))
+    coordinator = new_identity("coordinator")
+    operator = Operator("coordinator", coordinator.signing_public_key, new_authority("x").certificate_pem)
+    members = tuple(Member.of(identity) for identity in identities)
+    return sealed(Roster("demo", operator, members), coordinator, *identities)
 
 
 def test_the_roster_must_be_pinned_and_ours(home):
     with pytest.raises(HomeError, match=r"roster\.toml: no roster yet") as error:
-        home.roster()
+        home.roster([])
     assert "--pin" in error.value.hint
     home.roster_path.write_text(dump_roster(roster_of(new_identity("B"))))
     with pytest.raises(IdentityError, match="has no hospital A"):
-        home.roster()
+        home.roster([])
     home.roster_path.write_text(dump_roster(roster_of(new_identity("A"))))
     with pytest.raises(HomeError, match="has another key for A than"):
-        home.roster()
-    pinned = roster_of(home.identity(), new_identity("B"))
-    home.roster_path.write_text(dump_roster(pinned))
-    assert home.roster() == pinned
+        home.roster([])
+    ours = roster_of(home.identity(), new_identity("B"))
+    home.roster_path.write_text(dump_roster(ours))
+    with pytest.raises(HomeError, match="was never pinned here"):
+        home.roster(home.rows())
+    pin_here(home.folder, ours)
+    assert home.roster(home.rows()) == ours
 
 
 def test_approval_keeps_the_study_as_it_came_and_journals_it(home, planned):

@@ -2,17 +2,20 @@
 
 import itertools
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from support.rosters import pin_here, sealed
 
 from fedpriv.coordinator.exchange import LossReason, Lost
 from fedpriv.coordinator.home import Deadlines
 from fedpriv.coordinator.rounds import Coordinator, journal_heads
 from fedpriv.coordinator.run_folder import new_run
-from fedpriv.identity.enrolment import collect, new_request
+from fedpriv.identity import keys
+from fedpriv.identity.enrolment import collect, new_request, succeed
 from fedpriv.identity.keys import new_identity
-from fedpriv.identity.roster import Operator, dump_roster
+from fedpriv.identity.roster import Operator
+from fedpriv.identity.rotation import NEXT_FOLDER, rotate
 from fedpriv.identity.tls import new_authority
 from fedpriv.node.home import Config, Dataset, init_home
 from fedpriv.node.hospital import Hospital, Prepared
@@ -76,17 +79,20 @@ class MemoryLink:
 class MemoryFederation:
     """Everything of one study under ``folder``, ready to run rounds."""
 
-    def __init__(self, folder, study, *, policy=None, datasets=None, identities=None):
-        """``identities`` are the hospitals' if they exist already, as do the journals in their homes."""
+    def __init__(self, folder, study, *, policy=None, datasets=None, identities=None, federation="test"):
+        """``identities`` are the hospitals' if they exist already, as do the journals in their homes.
+
+        ``federation`` is its name.
+        """
         self.study = study
         self.operator = new_identity("consortium")
         self.identities = identities or {name: new_identity(name) for name in study.names}
         roster = collect(
-            "test",
+            federation,
             Operator("consortium", self.operator.signing_public_key, AUTHORITY.certificate_pem),
             [new_request(identity) for identity in self.identities.values()],
         )
-        self.roster = roster
+        self.roster = sealed(roster, self.operator, *self.identities.values())
         study_path = folder / "study.toml"
         folder.mkdir(parents=True, exist_ok=True)
         study_path.write_text(dump_study(study))
@@ -113,6 +119,32 @@ class MemoryFederation:
         shutil.copytree(folder, member.home.folder)
         self._reopen(name)
 
+    def follow(self, *rotating, lost=(), operator=False, without=()):
+        """Everybody pins a next roster, in which ``rotating`` have new keys, and starts again.
+
+        ``lost`` are those of them whose old keys are gone, ``without`` are hospitals that do not pin it.
+        """
+        agree = [self.operator, *(one for name, one in self.identities.items() if name not in lost)]
+        requests = []
+        for name in rotating:
+            folder = self.members[name].home.folder
+            if name in lost:
+                shutil.rmtree(folder / "identity")
+            requests.append(rotate(folder, lost=name if name in lost else None))
+            self.identities[name] = keys.load(folder / NEXT_FOLDER)
+            agree.append(self.identities[name])
+        entry = self.roster.coordinator
+        if operator:
+            self.operator = new_identity("consortium")
+            agree.append(self.operator)
+            entry = replace(entry, signing_key=self.operator.signing_public_key)
+        self.roster = sealed(succeed(self.roster, entry, requests, lost=lost), *agree)
+        for name, member in self.members.items():
+            if name not in without:
+                member.journal.close()
+                pin_here(member.home.folder, self.roster)
+                self._reopen(name)
+
     def _reopen(self, name):
         member = self.members[name]
         journal = member.home.open_journal()
@@ -120,12 +152,10 @@ class MemoryFederation:
         self.members[name] = Member(member.home, journal, member.trainer, node)
 
     def _member(self, folder, name, identity, number, policy, datasets, study_path):
-        from fedpriv.identity import keys
-
         images = folder / "images"
         images.mkdir(exist_ok=True)
         keys.save(identity, folder / name / "identity")
-        (folder / name / "roster.toml").write_text(dump_roster(self.roster))
+        pin_here(folder / name, self.roster)
         privacy = self.study.privacy
         home = init_home(
             folder / name,

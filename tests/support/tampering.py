@@ -138,7 +138,7 @@ REORDERED = {
         lambda lines: [*lines[:2], acknowledged(lines[2], name="Z"), *lines[3:]],
         "round 1, acknowledgement of Z",
     ),
-    "everything dropped": (lambda lines: [], "journal of A, row 4"),
+    "everything dropped": (lambda lines: [], "journal of A, row 5"),
     "more rounds than planned": (
         lambda lines: lines + [RoundStarted(number) for number in range(3, 9)],
         "run",
