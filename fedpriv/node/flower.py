@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import re
 import time
 from enum import StrEnum
@@ -42,6 +41,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
     push_objects,
 )
 
+from fedpriv.backoff import Backoff
 from fedpriv.errors import ProtocolRefused
 from fedpriv.secagg.messages import Envelope, Stage
 
@@ -224,7 +224,7 @@ class _Link:
         self._stop = stop
         self._on_state = on_state
         self._state: LinkState | None = None
-        self._pause_s = _FIRST_RETRY_S
+        self._backoff = Backoff(_FIRST_RETRY_S, _LAST_RETRY_S)
         self._unsent: Message | None = None
         self._report(LinkState.CONNECTING)
 
@@ -243,7 +243,7 @@ class _Link:
             ) as functions:
                 try:
                     self._report(LinkState.CONNECTED)
-                    self._pause_s = _FIRST_RETRY_S
+                    self._backoff.reset()
                     self._serve(_Client(*functions))
                 except _CallFailed:
                     pass  # kept in calls.failure
@@ -256,8 +256,7 @@ class _Link:
         if self._stop.is_set():
             return
         self._report(LinkState.LOST if calls.failure is None else calls.failure.state, calls.failure)
-        self._stop.wait(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - keeps hospitals from calling at once
-        self._pause_s = min(2 * self._pause_s, _LAST_RETRY_S)
+        self._stop.wait(self._backoff.pause_s())
 
     def _serve(self, client: _Client) -> None:
         pause_s = _FIRST_POLL_S
