@@ -99,6 +99,7 @@ class Coordinator:
     def _record(self, ended: RoundEnded) -> None:
         """Put on disk how a round ended, and what that makes of the model and its claim."""
         self._append(ended)
+        self._run.drop_old_checkpoints()
         publish(self._run)
 
     def _append(self, line: Line) -> None:

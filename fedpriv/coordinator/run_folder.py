@@ -24,11 +24,13 @@ import msgspec
 import numpy as np
 
 from fedpriv import study as studies
+from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.coordinator.server_step import Progress, at_start
 from fedpriv.errors import HomeError
 from fedpriv.secagg.messages import Closed
 from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.terms import model_digest
+from fedpriv.toml_files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,8 +139,17 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        for old in sorted(path.parent.glob("round-*.npz"))[1:-KEPT_CHECKPOINTS]:
-            old.unlink()
+
+    def drop_old_checkpoints(self) -> None:
+        """Keep what was before the first and after the last two complete rounds.
+
+        Only what the record names counts: a checkpoint that a crash left without its line is none of them.
+        """
+        kept = {0, *(line.round for line in self.completed()[-KEPT_CHECKPOINTS:])}
+        paths = {self._checkpoint(number) for number in kept}
+        for path in self._checkpoint(0).parent.iterdir():
+            if path not in paths:
+                path.unlink()
 
     def latest_vector(self) -> NDArray[np.float32]:
         """The model after the last complete round, float32 (d,); errors as `latest`."""
@@ -189,10 +200,12 @@ def new_run(runs_folder: Path, study: studies.Study, first_vector: NDArray[np.fl
     """Make the folder of a run that starts from ``first_vector``."""
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_bytes(16).hex()}"
     folder = runs_folder / name
-    folder.mkdir(parents=True)
-    run = RunFolder(folder, study)
-    run.save_checkpoint(0, at_start(first_vector))
-    (folder / STUDY_FILE).write_text(studies.dump_study(study))
+    with all_or_nothing(folder):
+        folder.mkdir(parents=True)
+        run = RunFolder(folder, study)
+        run.save_checkpoint(0, at_start(first_vector))
+        # Last and in one step: where a study lies, all else does. Half a study would stop every command here.
+        replace_file(folder / STUDY_FILE, studies.dump_study(study), HomeError)
     return run
 
 
