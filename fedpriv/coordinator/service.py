@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedpriv.coordinator.bundle import write_bundle
+from fedpriv.backoff import Backoff
+from fedpriv.coordinator.bundle import is_behind, write_bundle
 from fedpriv.coordinator.event_log import EventLog
 from fedpriv.coordinator.flower import FlowerLink, Members
-from fedpriv.coordinator.rounds import Coordinator, charged_rounds, journal_heads
+from fedpriv.coordinator.rounds import Coordinator, charged_rounds, journal_heads, publish
 from fedpriv.coordinator.run_folder import RoundEnded, RunFolder, new_run, open_run
 from fedpriv.coordinator.superlink import Addresses, SuperLink, TlsFiles
 from fedpriv.coordinator.traffic import Traffic
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
     from fedpriv.coordinator.events import Event, Observer
     from fedpriv.coordinator.home import CoordinatorHome
+
+FAILURES_IN_A_ROW = 3
+
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,31 +131,56 @@ def run_rounds(
 ) -> list[RoundEnded]:
     """Attempt ``count`` rounds of ``run`` (None: all that are left); the lines that were recorded.
 
-    The run's bundle is then written anew, without journals: those hospitals send when they are asked.
+    First what a command that was killed left undone is done: the model folder and the bundle are brought to
+    what the record says. At the end the bundle is written anew, without journals: those hospitals send when
+    they are asked. After a failed round there is a pause, and after ``FAILURES_IN_A_ROW`` no other round.
 
     Unreachable if the door is closed, Refused if the study has no round left.
     """
-    planned = run.study.training.rounds
-    left = planned - charged_rounds(run)
-    wanted = max(left, 1) if count is None else count
-    if wanted > left:
-        raise Refused(
-            f"the study has {left} of its {planned} rounds left, not {wanted}",
-            hint="a round that failed after hospitals were asked to train counts; its cost is not refunded",
-        )
-    with home.one_command(), link(home) as connection:
-        coordinator = Coordinator(
-            run=run,
-            link=connection,
-            identity=home.identity(),
-            roster=home.roster(),
-            deadlines=home.config.deadlines,
-            observe=_recorded(home, run, observe),
-            known_heads=_known_heads(home),
-        )
-        ended = [coordinator.run_round(position, wanted) for position in range(1, wanted + 1)]
+    with home.one_command():
+        if run.lines():
+            publish(run)
+            if is_behind(run, home.roster()):
+                write_bundle(run, home.roster(), home.identity())
+        planned = run.study.training.rounds
+        left = planned - charged_rounds(run)
+        wanted = max(left, 1) if count is None else count
+        if wanted > left:
+            raise Refused(
+                f"the study has {left} of its {planned} rounds left, not {wanted}",
+                hint="a round that failed after hospitals were asked to train counts; it is not refunded",
+            )
+        with link(home) as connection:
+            coordinator = Coordinator(
+                run=run,
+                link=connection,
+                identity=home.identity(),
+                roster=home.roster(),
+                deadlines=home.config.deadlines,
+                observe=_recorded(home, run, observe),
+                known_heads=_known_heads(home),
+            )
+            ended = _attempt(coordinator, wanted)
         write_bundle(run, home.roster(), home.identity())
         return ended
+
+
+def _attempt(coordinator: Coordinator, wanted: int) -> list[RoundEnded]:
+    """Up to ``wanted`` rounds: what makes rounds fail again and again must not spend the whole budget."""
+    ended: list[RoundEnded] = []
+    backoff, failures = Backoff(_FIRST_PAUSE_S, _LAST_PAUSE_S), 0
+    for position in range(1, wanted + 1):
+        ended.append(coordinator.run_round(position, wanted))
+        if ended[-1].outcome == "complete":
+            backoff.reset()
+            failures = 0
+            continue
+        failures += 1
+        if failures == FAILURES_IN_A_ROW:
+            break
+        if position < wanted:
+            time.sleep(backoff.pause_s())
+    return ended
 
 
 def _recorded(home: CoordinatorHome, run: RunFolder, observe: Observer) -> Observer:
