@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from fedpriv.backoff import Backoff
 from fedpriv.coordinator import events
 from fedpriv.coordinator.attempt import Attempt
 from fedpriv.coordinator.run_folder import ReceiptsAcknowledged, RoundEnded, RoundStarted
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from fedpriv.identity.keys import Identity
     from fedpriv.identity.roster import Roster
 
+FAILURES_IN_A_ROW = 3
+
 _LOOK_S = 0.25
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 30.0
 
 
 class Coordinator:
@@ -59,6 +63,27 @@ class Coordinator:
         self._observe = observe
         self._progress = run.latest()
         self._journal_heads = dict(known_heads)
+
+    def run_rounds(self, count: int) -> list[RoundEnded]:
+        """Attempt ``count`` rounds, with a pause after one that failed; their records.
+
+        What makes rounds fail one after the other would spend the whole budget for nothing: after
+        `FAILURES_IN_A_ROW` no more are tried.
+        """
+        ended: list[RoundEnded] = []
+        backoff, failures = Backoff(_FIRST_PAUSE_S, _LAST_PAUSE_S), 0
+        for position in range(1, count + 1):
+            ended.append(self.run_round(position, count))
+            if ended[-1].outcome == "complete":
+                backoff.reset()
+                failures = 0
+                continue
+            failures += 1
+            if failures == FAILURES_IN_A_ROW:
+                break
+            if position < count:
+                time.sleep(backoff.pause_s())
+        return ended
 
     def run_round(self, position: int, count: int) -> RoundEnded:
         """Attempt the next round, the ``position``-th of ``count`` that were asked for; give its record."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedpriv.backoff import Backoff
 from fedpriv.coordinator.bundle import is_behind, write_bundle
 from fedpriv.coordinator.event_log import EventLog
 from fedpriv.coordinator.flower import FlowerLink, Members
@@ -26,10 +24,6 @@ if TYPE_CHECKING:
 
     from fedpriv.coordinator.events import Event, Observer
     from fedpriv.coordinator.home import CoordinatorHome
-
-FAILURES_IN_A_ROW = 3
-
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +127,7 @@ def run_rounds(
 
     First what a command that was killed left undone is done: the model folder and the bundle are brought to
     what the record says. At the end the bundle is written anew, without journals: those hospitals send when
-    they are asked. After a failed round there is a pause, and after ``FAILURES_IN_A_ROW`` no other round.
+    they are asked.
 
     Unreachable if the door is closed, Refused if the study has no round left.
     """
@@ -160,27 +154,9 @@ def run_rounds(
                 observe=_recorded(home, run, observe),
                 known_heads=_known_heads(home),
             )
-            ended = _attempt(coordinator, wanted)
+            ended = coordinator.run_rounds(wanted)
         write_bundle(run, home.roster(), home.identity())
         return ended
-
-
-def _attempt(coordinator: Coordinator, wanted: int) -> list[RoundEnded]:
-    """Up to ``wanted`` rounds: what makes rounds fail again and again must not spend the whole budget."""
-    ended: list[RoundEnded] = []
-    backoff, failures = Backoff(_FIRST_PAUSE_S, _LAST_PAUSE_S), 0
-    for position in range(1, wanted + 1):
-        ended.append(coordinator.run_round(position, wanted))
-        if ended[-1].outcome == "complete":
-            backoff.reset()
-            failures = 0
-            continue
-        failures += 1
-        if failures == FAILURES_IN_A_ROW:
-            break
-        if position < wanted:
-            time.sleep(backoff.pause_s())
-    return ended
 
 
 def _recorded(home: CoordinatorHome, run: RunFolder, observe: Observer) -> Observer:

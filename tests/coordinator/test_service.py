@@ -30,7 +30,7 @@ def federation(tmp_path):
 def pauses(monkeypatch):
     """Nobody waits here; how long they would have is noted."""
     noted = []
-    monkeypatch.setattr(service.time, "sleep", noted.append)
+    monkeypatch.setattr("fedpriv.coordinator.rounds.time.sleep", noted.append)
     return noted
 
 
