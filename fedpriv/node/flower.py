@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 MESSAGE_TYPE = "query.fedpriv"
 
 _CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB
+_POLL_TIMEOUT_S = 10.0  # it carries next to nothing: on a line that was cut, TCP would wait for minutes
 _GOODBYE_TIMEOUT_S = 0.5
 _STOP_CHECK_S = 0.1
 _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.2
@@ -143,18 +144,20 @@ class _FleetCalls:
         self.DeactivateNode = partial(stub.DeactivateNode, timeout=_GOODBYE_TIMEOUT_S)
         # One heartbeat that is lost must not end the link during a long training: flwr tries it again.
         self.SendNodeHeartbeat = partial(self._bounded, stub.SendNodeHeartbeat)
-        self.PullMessages = partial(self._call, stub.PullMessages)
+        self.PullMessages = partial(self._call, stub.PullMessages, timeout=_POLL_TIMEOUT_S)
         self.PushMessages = partial(self._call, stub.PushMessages)
         self.PullObject = partial(self._call, stub.PullObject)
         self.PushObject = partial(self._call, stub.PushObject)
         self.ConfirmMessageReceived = partial(self._call, stub.ConfirmMessageReceived)
         return self
 
-    def _call(self, method: grpc.UnaryUnaryMultiCallable, request: object) -> object:
+    def _call(
+        self, method: grpc.UnaryUnaryMultiCallable, request: object, timeout: float = _CALL_TIMEOUT_S
+    ) -> object:
         if self.failure is not None:
             raise self.failure
         try:
-            return self._bounded(method, request)
+            return self._bounded(method, request, timeout)
         except _CallFailed as failure:
             if failure.status is not grpc.StatusCode.PERMISSION_DENIED:  # the run is over, the link is not
                 self.failure = failure
