@@ -116,10 +116,14 @@ class LocalFederation:
         home = self.coordinator if name == _COORDINATOR else self.nodes[name]
         return home.folder / "output.log"
 
+    def command(self, name: str, arguments: list[str]) -> list[str]:  # noqa: ARG002 - a test may need the name
+        """The command line by which ``name`` runs ``fedpriv`` with ``arguments``."""
+        return [sys.executable, "-m", "fedpriv", *arguments]
+
     def _spawn(self, name: str, arguments: list[str], folder: Path) -> None:
         with (folder / "output.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "fedpriv", *arguments, *self.options],
+                self.command(name, [*arguments, *self.options]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -133,17 +137,19 @@ def found(
     study: Study,
     images: Mapping[str, node_homes.Dataset],
     deadlines: coordinator_homes.Deadlines | None = None,
+    host: str = coordinator_homes.LOOPBACK,
 ) -> LocalFederation:
     """Hold the whole ceremony in ``folder``: keys, requests, roster, pinning, approval of ``study``.
 
-    ``images`` gives each hospital of the study its dataset.
+    ``images`` gives each hospital of the study its dataset; ``host`` is where hospitals find the coordinator.
     """
     ports = _free_ports(3)
-    fleet, serverappio, control = (f"{coordinator_homes.LOOPBACK}:{port}" for port in ports)
+    serverappio, control = (f"{coordinator_homes.LOOPBACK}:{port}" for port in ports[1:])
+    fleet = f"{host}:{ports[0]}"
     coordinator = coordinator_homes.init_home(
         folder / _COORDINATOR,
         name=_COORDINATOR,
-        hosts=("localhost", coordinator_homes.LOOPBACK),
+        hosts=("localhost", coordinator_homes.LOOPBACK, host),
         listen=coordinator_homes.Listen(fleet=fleet, serverappio=serverappio, control=control),
         deadlines=deadlines or coordinator_homes.Deadlines(),
     )

@@ -223,8 +223,8 @@ class Hospital:
         if self._is_news(refused):
             try:
                 self._journal.append(refused)
-            except HomeError as error:  # a full disk: saying no needs no row, and the next round may find room
-                _log.error("%s", error.message)  # noqa: TRY400 - no bug, so no traceback
+            except HomeError as error:  # a full disk: a no needs no row, and the next round may find room
+                _log.error("%s", error.message)
         return refusal(stage, code)
 
     def _is_news(self, refused: Refuse) -> bool:
