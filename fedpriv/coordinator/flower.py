@@ -61,7 +61,8 @@ MESSAGE_TYPE = "query.fedpriv"
 _CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB; none outlives the stage that it is made for
 _LAST_CALL_S = 0.2
 _CONTROL_TIMEOUT_S = 15.0
-_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.1
+_FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.15
+_INLINE_BYTES = 4_000_000  # a longer vector is cut into objects of its own; both sides must agree
 _LARGEST_REPLY_BYTES = 1 << 30
 _CONTROL_PATIENCE_S, _CONTROL_RETRY_S = 15.0, 0.5  # a SuperLink needs some 5 s to come back
 
@@ -365,8 +366,11 @@ def _to_pem(openssh_line: bytes) -> bytes:
 
 
 def _to_content(envelope: Envelope) -> RecordDict:
-    content = RecordDict({"envelope": ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})})
-    if envelope.vector:
+    record = ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})
+    content = RecordDict({"envelope": record})
+    if len(envelope.vector) <= _INLINE_BYTES:
+        record["vector"] = envelope.vector
+    else:
         array = Array("uint8", (len(envelope.vector),), "bytes", envelope.vector)
         content["vector"] = ArrayRecord({"bytes": array})
     return content
@@ -376,8 +380,9 @@ def _from_content(content: RecordDict) -> Envelope:
     """The envelope whose content is exactly ``content``; ValueError, KeyError or TypeError otherwise."""
     fields = content.config_records["envelope"]
     stage, body = fields["stage"], fields["body"]
-    vector = content.array_records["vector"]["bytes"].data if "vector" in content else b""
-    if not isinstance(stage, int) or not isinstance(body, bytes):
+    long = "vector" in content
+    vector = content.array_records["vector"]["bytes"].data if long else fields["vector"]
+    if not (isinstance(stage, int) and isinstance(body, bytes) and isinstance(vector, bytes)):
         raise TypeError("a field of the wrong type")
     envelope = Envelope(Stage(stage), body, vector)
     if _to_content(envelope) != content:

@@ -104,7 +104,7 @@ class Coordinator:
             progress = attempt.run(before, self._moved)
         except RoundFailed as error:
             ended = attempt.ended("failed", reason=error.message, before=before, after=before)
-            self._record(ended)
+            claim = self._record(ended)
         except (KeyboardInterrupt, FedprivError) as error:
             reason = error.message if isinstance(error, FedprivError) else "interrupted"
             self._record(attempt.ended("failed", reason=reason, before=before, after=before))
@@ -113,19 +113,20 @@ class Coordinator:
             ended = attempt.ended("complete", reason="", before=before, after=progress.vector)
             self._run.save_checkpoint(number, progress)
             self._progress = progress
-            self._record(ended)  # before receipts leave: what a hospital holds one of, the record must know
+            # Before receipts leave: what a hospital holds one of, the record must know.
+            claim = self._record(ended)
             try:
                 attempt.send_receipts()
             finally:
                 self._append(attempt.acknowledged())
-        self._observe(events.RoundOver(ended, claim_of(self._run).epsilon))
+        self._observe(events.RoundOver(ended, claim.epsilon))
         return ended
 
-    def _record(self, ended: RoundEnded) -> None:
+    def _record(self, ended: RoundEnded) -> Claim:
         """Put on disk how a round ended, and what that makes of the model and its claim."""
         self._append(ended)
         self._run.drop_old_checkpoints()
-        publish(self._run)
+        return publish(self._run)
 
     def _append(self, line: Line) -> None:
         self._run.append(line)

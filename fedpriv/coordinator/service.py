@@ -12,6 +12,7 @@ from fedpriv.coordinator.rounds import Coordinator, charged_rounds, journal_head
 from fedpriv.coordinator.run_folder import RoundEnded, RunFolder, new_run, open_run
 from fedpriv.coordinator.superlink import Addresses, SuperLink, TlsFiles
 from fedpriv.coordinator.traffic import Traffic
+from fedpriv.dp.accounting import warm_up
 from fedpriv.errors import HomeError, InputError, Refused, Unreachable
 from fedpriv.identity import tls
 from fedpriv.study import Study, load_study
@@ -154,6 +155,7 @@ def run_rounds(
                 observe=_recorded(home, run, observe),
                 known_heads=_known_heads(home),
             )
+            warm_up()
             ended = coordinator.run_rounds(wanted)
         write_bundle(run, home.roster(), home.identity())
         return ended

@@ -58,7 +58,10 @@ _CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB
 _POLL_TIMEOUT_S = 10.0  # it carries next to nothing: on a line that was cut, TCP would wait for minutes
 _GOODBYE_TIMEOUT_S = 0.5
 _STOP_CHECK_S = 0.1
-_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.2
+# Every poll, and every object of a message, costs the SuperLink 3 ms of its one core: a round is little else.
+_FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.4
+_FIRST_PULL_S, _LAST_PULL_S = 0.02, 0.2
+_INLINE_BYTES = 4_000_000  # a longer vector is cut into objects of its own; both sides must agree
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
 _WATCHER_CHECK_S = 0.01
@@ -325,8 +328,8 @@ def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
             [node.object_id for node in iterate_object_tree(tree)],
             partial(client.pull_object, metadata.run_id),
             max_time=_OBJECTS_TIMEOUT_S,
-            initial_backoff=_FIRST_POLL_S,  # the coordinator pushes them while we pull
-            backoff_cap=_LAST_POLL_S,
+            initial_backoff=_FIRST_PULL_S,  # the coordinator pushes them while we pull
+            backoff_cap=_LAST_PULL_S,
         )
         client.confirm(metadata.run_id, metadata.message_id)
     except (ObjectUnavailableError, ObjectIdNotPreregisteredError) as error:
@@ -354,8 +357,11 @@ def _push(client: _Client, reply: Message) -> None:
 
 
 def _to_content(envelope: Envelope) -> RecordDict:
-    content = RecordDict({"envelope": ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})})
-    if envelope.vector:
+    record = ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})
+    content = RecordDict({"envelope": record})
+    if len(envelope.vector) <= _INLINE_BYTES:
+        record["vector"] = envelope.vector
+    else:
         array = Array("uint8", (len(envelope.vector),), "bytes", envelope.vector)
         content["vector"] = ArrayRecord({"bytes": array})
     return content
@@ -365,8 +371,9 @@ def _from_content(content: RecordDict) -> Envelope:
     """The envelope whose content is exactly ``content``; ValueError, KeyError or TypeError otherwise."""
     fields = content.config_records["envelope"]
     stage, body = fields["stage"], fields["body"]
-    vector = content.array_records["vector"]["bytes"].data if "vector" in content else b""
-    if not isinstance(stage, int) or not isinstance(body, bytes):
+    long = "vector" in content
+    vector = content.array_records["vector"]["bytes"].data if long else fields["vector"]
+    if not (isinstance(stage, int) and isinstance(body, bytes) and isinstance(vector, bytes)):
         raise TypeError("a field of the wrong type")
     envelope = Envelope(Stage(stage), body, vector)
     if _to_content(envelope) != content:
