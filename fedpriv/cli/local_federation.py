@@ -64,7 +64,7 @@ class LocalFederation:
         folder = self.coordinator.folder
         log = self.log(_COORDINATOR)
         said_before = log.stat().st_size if log.exists() else 0
-        self._spawn(_COORDINATOR, ["coordinator", "start", "--home", str(folder)], folder)
+        self._spawn(_COORDINATOR, ["coordinator", "start", "--home", str(folder)])
         deadline = time.monotonic() + _START_TIMEOUT_S
         # A port that answers is not enough: Flower must have made its tables before anybody else calls.
         while _OPEN_LINE not in log.read_bytes()[said_before:]:
@@ -76,7 +76,7 @@ class LocalFederation:
     def start_node(self, name: str) -> None:
         """Start the process of hospital ``name``; it comes online by itself."""
         folder = self.nodes[name].folder
-        self._spawn(name, ["node", "start", "--home", str(folder)], folder)
+        self._spawn(name, ["node", "start", "--home", str(folder)])
 
     def start(self) -> None:
         """Start the coordinator, then every hospital."""
@@ -120,8 +120,8 @@ class LocalFederation:
         """The command line by which ``name`` runs ``fedpriv`` with ``arguments``."""
         return [sys.executable, "-m", "fedpriv", *arguments]
 
-    def _spawn(self, name: str, arguments: list[str], folder: Path) -> None:
-        with (folder / "output.log").open("ab") as log:
+    def _spawn(self, name: str, arguments: list[str]) -> None:
+        with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 self.command(name, [*arguments, *self.options]),
                 stdin=subprocess.DEVNULL,
