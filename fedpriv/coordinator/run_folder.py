@@ -13,6 +13,7 @@ complete, with its receipt, before any hospital is sent that receipt.
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import zipfile
@@ -119,26 +120,29 @@ class RunFolder:
         return 1 + max((line.round for line in self.lines()), default=0)
 
     def append(self, line: Line) -> None:
-        """Record ``line``, over a last line that a crash cut short, and wait until it is on disk."""
+        """Record ``line``, over a last line that a crash cut short, and wait until it is on disk.
+
+        HomeError if it cannot be written.
+        """
         path = self.folder / ROUNDS_FILE
-        path.touch()
-        with path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-            file.seek(0, os.SEEK_END)
-            file.write(msgspec.json.encode(line) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            path.touch()
+            with path.open("r+b") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+                file.seek(0, os.SEEK_END)
+                file.write(msgspec.json.encode(line) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise HomeError(f"{path} cannot be written: {error.strerror}") from error
 
     def save_checkpoint(self, round_number: int, progress: Progress) -> None:
-        """Keep ``progress`` as what ``round_number`` came to (0: before the first)."""
+        """Keep ``progress`` as what ``round_number`` came to, 0 before the first; HomeError if it cannot."""
         path = self._checkpoint(round_number)
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, vector=progress.vector, velocity=progress.velocity, average=progress.average)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        content = io.BytesIO()  # on a full disk numpy's archive would print a traceback of its own
+        np.savez(content, vector=progress.vector, velocity=progress.velocity, average=progress.average)
+        replace_file(path, content.getvalue(), HomeError)
 
     def drop_old_checkpoints(self) -> None:
         """Keep what was before the first and after the last two complete rounds.

@@ -1,5 +1,8 @@
 """What a run leaves on disk: read back, torn, edited, resumed."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from support.studies import small_study
@@ -10,6 +13,7 @@ from fedpriv.coordinator.server_step import Progress, at_start
 from fedpriv.errors import HomeError
 from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.terms import model_digest
+from fedpriv.toml_files import replace_file
 
 VECTOR = np.arange(10, dtype=np.float32)
 
@@ -154,13 +158,25 @@ def test_however_often_it_crashes_between_checkpoint_and_record_the_last_complet
 
 def test_a_run_that_could_not_be_made_is_not_there(tmp_path, monkeypatch):
     def full(path, content, error):
-        path.write_text(content[:10])
+        if path.suffix == ".npz":
+            return replace_file(path, content, error)
         raise error(f"{path} cannot be written: No space left on device")
 
     monkeypatch.setattr(run_folder, "replace_file", full)
     with pytest.raises(HomeError, match="No space left"):
         new_run(tmp_path / "runs", small_study(), VECTOR)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(run, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HomeError, match=r"rounds\.jsonl cannot be written: No space left on device"):
+        run.append(RoundStarted(1))
+    with pytest.raises(HomeError, match=r"round-000001\.npz cannot be written: No space left on device"):
+        run.save_checkpoint(1, at_start(VECTOR))
 
 
 def test_no_run_is_one_line(tmp_path):
