@@ -5,6 +5,7 @@ python planted.py UPDATE.npy node start --home HOME
 A file HOME/slow holds the seconds that training takes, if it is there.
 """
 
+import os
 import sys
 import time
 
@@ -39,4 +40,6 @@ def main(update_path, *arguments):
 
 
 if __name__ == "__main__":
+    if "FEDPRIV_TEST_CLOCK" in os.environ:
+        import true_waits  # noqa: F401
     sys.exit(main(*sys.argv[1:]))

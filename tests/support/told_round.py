@@ -30,4 +30,6 @@ def main(events, leave, *arguments):
 
 
 if __name__ == "__main__":
+    import true_waits  # noqa: F401
+
     sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))
