@@ -44,6 +44,7 @@ def home(federation, monkeypatch, pauses):
         identity=lambda: federation.operator,
         config=SimpleNamespace(deadlines=Deadlines(join_s=0.01)),
         runs_folder=federation.runs,
+        traffic_path=federation.runs.parent / "traffic",
     )
 
 
