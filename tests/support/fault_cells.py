@@ -302,10 +302,9 @@ def _empty_log(database):
 @contextlib.contextmanager
 def _full_disk(federation, who, _command):
     folder = federation.home_of(who, VICTIM)
-    federation.fill_disk(folder)
     if who == "superlink":  # a long log has room for many rounds
         _empty_log(folder / "state.sqlite")
-        federation.fill_disk(folder)
+    federation.fill_disk(folder)
     yield
     federation.empty_disk(folder)
 
@@ -358,13 +357,13 @@ def _corrupted(federation, who):
     if who == "node":
         path = federation.home_of(who, VICTIM) / "journal.sqlite"
         _empty_log(path)
-        needle = b'"kind":"sign"'
+        needle = b'"kind":"'
     else:
         path, needle = federation.run.folder / "rounds.jsonl", b'"round"'
     backup = federation.study_path.parent / "backup"
     shutil.copy(path, backup)
     content = bytearray(path.read_bytes())
-    at = content.index(needle) + len(needle) - 3
+    at = content.index(needle) + 2
     content[at] ^= 1
     path.write_bytes(bytes(content))
     try:
