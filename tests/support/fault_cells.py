@@ -187,7 +187,8 @@ class Trial:
         ended = {line.round: line for line in lines if isinstance(line, RoundEnded)}
         started = [line.round for line in lines if isinstance(line, RoundStarted)]
         became = [_became(ended.get(number)) for number in started]
-        self._hold(became == self.cell.rounds, f"rounds became {became}, not {self.cell.rounds}")
+        lost = [line.dropped for line in ended.values()]
+        self._hold(became == self.cell.rounds, f"rounds became {became}, not {self.cell.rounds}: {lost}")
         for line in lines:
             for stage, seconds in getattr(line, "seconds", {}).items():
                 limit = DEADLINES.training_s if stage == "upload" else self.cell.answer_s
