@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup wheels demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-accuracy clean
+.PHONY: help setup wheels demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-accuracy bench-overhead bench-faults bench-soak clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
@@ -44,13 +44,16 @@ coverage: $(READY)
 
 check: lint coverage test
 
-bench: bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack
+bench: bench-masking bench-scale bench-overhead bench-dp-sgd bench-fuzz bench-verify bench-attack bench-faults bench-soak
 
 bench-masking: $(READY)
 	$(BIN)/python benchmarks/masking.py --out out/bench/masking.json
 
 bench-scale: $(READY)
 	$(BIN)/python benchmarks/scale.py --out out/bench/scale.json
+
+bench-overhead: $(READY)
+	$(BIN)/python benchmarks/overhead.py --out out/bench/overhead.json
 
 bench-dp-sgd: $(READY)
 	$(BIN)/python benchmarks/dp_sgd.py --out out/bench/dp-sgd.json
@@ -67,6 +70,13 @@ bench-attack: $(READY)
 # Real smears in FEDPRIV_REAL_SMEARS, or drawn ones; about half an hour on two cores, and it goes on where it ended.
 bench-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py --out out/bench/accuracy
+
+# As root, for namespaces and small disks; the whole matrix takes about three quarters of an hour.
+bench-faults: $(READY)
+	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py --out out/bench/faults.json
+
+bench-soak: $(READY)
+	PYTHONPATH=tests $(BIN)/python benchmarks/soak.py --out out/bench/soak.json
 
 clean:
 	rm -rf $(VENV) wheels out

@@ -224,12 +224,15 @@ def _figures(result: Evaluation) -> dict[str, float]:
 
 
 def _report(run: RunFolder, short: Path, ended: list[RoundEnded], result: Evaluation) -> None:
+    from fedpriv.cli.final_word import first_line, lost_largest
     from fedpriv.cli.round_view import claim_lines, time_line
     from fedpriv.coordinator.rounds import claim_of
     from fedpriv.coordinator.run_folder import BUNDLE_FILE
 
     figures = _figures(result)
     typer.echo()
+    if lost_largest(run):
+        typer.echo(first_line(run, ended))
     typer.echo(
         f"test accuracy {result.accuracy:.1%} on {result.images} images (always saying the largest class: "
         f"{figures['majority_class']:.1%})"

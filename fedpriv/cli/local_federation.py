@@ -67,7 +67,7 @@ class LocalFederation:
         folder = self.coordinator.folder
         log = self.log(_COORDINATOR)
         said_before = log.stat().st_size if log.exists() else 0
-        self._spawn(_COORDINATOR, ["coordinator", "start", "--home", str(folder)], folder)
+        self._spawn(_COORDINATOR, ["coordinator", "start", "--home", str(folder)])
         deadline = time.monotonic() + _START_TIMEOUT_S
         # A port that answers is not enough: Flower must have made its tables before anybody else calls.
         while _OPEN_LINE not in log.read_bytes()[said_before:]:
@@ -79,7 +79,7 @@ class LocalFederation:
     def start_node(self, name: str) -> None:
         """Start the process of hospital ``name``; it comes online by itself."""
         folder = self.nodes[name].folder
-        self._spawn(name, ["node", "start", "--home", str(folder)], folder)
+        self._spawn(name, ["node", "start", "--home", str(folder)])
 
     def start(self) -> None:
         """Start the coordinator, then every hospital."""
@@ -119,10 +119,14 @@ class LocalFederation:
         home = self.coordinator if name == _COORDINATOR else self.nodes[name]
         return home.folder / "output.log"
 
-    def _spawn(self, name: str, arguments: list[str], folder: Path) -> None:
-        with (folder / "output.log").open("ab") as log:
+    def command(self, name: str, arguments: list[str]) -> list[str]:  # noqa: ARG002 - a test may need the name
+        """The command line by which ``name`` runs ``fedpriv`` with ``arguments``."""
+        return [sys.executable, "-m", "fedpriv", *arguments]
+
+    def _spawn(self, name: str, arguments: list[str]) -> None:
+        with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "fedpriv", *arguments, *self.options],
+                self.command(name, [*arguments, *self.options]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -136,17 +140,19 @@ def found(
     study: Study,
     images: Mapping[str, node_homes.Dataset],
     deadlines: coordinator_homes.Deadlines | None = None,
+    host: str = coordinator_homes.LOOPBACK,
 ) -> LocalFederation:
     """Hold the whole ceremony in ``folder``, from keys to a pinned roster, and approve ``study``.
 
-    ``images`` gives each hospital of the study its dataset.
+    ``images`` gives each hospital of the study its dataset; ``host`` is where hospitals find the coordinator.
     """
     ports = _free_ports(3)
-    fleet, serverappio, control = (f"{coordinator_homes.LOOPBACK}:{port}" for port in ports)
+    serverappio, control = (f"{coordinator_homes.LOOPBACK}:{port}" for port in ports[1:])
+    fleet = f"{host}:{ports[0]}"
     coordinator = coordinator_homes.init_home(
         folder / _COORDINATOR,
         name=_COORDINATOR,
-        hosts=("localhost", coordinator_homes.LOOPBACK),
+        hosts=("localhost", coordinator_homes.LOOPBACK, host),
         listen=coordinator_homes.Listen(fleet=fleet, serverappio=serverappio, control=control),
         deadlines=deadlines or coordinator_homes.Deadlines(),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
+from fedpriv.cli.final_word import contributions, first_line, lost_largest
 from fedpriv.coordinator import events
 from fedpriv.coordinator.rounds import claim_of
 from fedpriv.coordinator.run_folder import ReceiptsAcknowledged, RoundEnded
@@ -67,6 +68,9 @@ def summary_of(run: RunFolder, ended: list[RoundEnded]) -> dict[str, object]:
     privacy = claim_of(run)
     last_stages = {line.round: line for line in run.lines() if isinstance(line, ReceiptsAcknowledged)}
     return {
+        "result": first_line(run, ended),
+        "lost_largest": lost_largest(run),
+        "contributions": contributions(run),
         "run": str(run.folder.resolve()),
         "study": run.study.study.name,
         "rounds_complete": len(run.completed()),

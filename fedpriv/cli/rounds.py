@@ -28,8 +28,10 @@ def run_rounds(
     """Run rounds of a study, as the operator.
 
     In each round hospitals train, their masked sum is opened and the model moves. Exit code 0 if every
-    round was complete, 1 if one failed. A failed round is recorded and its cost counts.
+    round was complete, 1 if one failed. A failed round is recorded and its cost counts. After three
+    failures in a row no more are tried. The last words say whose images are in which round.
     """
+    from fedpriv.cli.final_word import contribution_lines, first_line
     from fedpriv.cli.json_output import echo_json
     from fedpriv.cli.round_view import RoundView, claim_lines, summary_of, time_line
     from fedpriv.coordinator import service
@@ -46,8 +48,10 @@ def run_rounds(
     if as_json:
         echo_json(summary_of(run, ended))
     else:
-        complete = sum(line.outcome == "complete" for line in ended)
-        typer.echo(f"{complete} of {len(ended)} rounds complete; run {run.folder}")
+        typer.echo(first_line(run, ended))
+        for line in contribution_lines(run):
+            typer.echo(line)
+        typer.echo(f"run {run.folder}")
         for line in claim_lines(claim_of(run)):
             typer.echo(line)
         typer.echo(time_line(run))

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from fedpriv import __version__
-from fedpriv.coordinator.archive import pack
+from fedpriv.coordinator.archive import pack, unpack
 from fedpriv.coordinator.run_folder import BUNDLE_FILE, MODEL_FOLDER, ROUNDS_FILE, STUDY_FILE
 from fedpriv.errors import BundleError
 from fedpriv.identity.roster import dump_roster
@@ -95,6 +95,16 @@ def write_bundle(
     path = run.folder / BUNDLE_FILE
     replace_file(path, pack(sealed(run.run, _entries(run, roster, journals or {}), identity)), BundleError)
     return path
+
+
+def is_behind(run: RunFolder, roster: Roster) -> bool:
+    """Whether the bundle of ``run`` is missing or lacks what a command that was killed recorded."""
+    path = run.folder / BUNDLE_FILE
+    try:
+        shown = unpack(path.read_bytes(), str(path))
+    except (OSError, BundleError):
+        return True
+    return any(shown.get(name) != content for name, content in _entries(run, roster, {}).items())
 
 
 def journal_entry(hospital: str) -> str:

@@ -10,9 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 from fedpriv import logs
+from fedpriv.backoff import Backoff
 from fedpriv.coordinator import service
 from fedpriv.coordinator.run_folder import RunFolder, open_run
-from fedpriv.errors import Unreachable
+from fedpriv.errors import HomeError, Unreachable
 from fedpriv.metrics import served
 from fedpriv.pulse import Heart, Pulse
 
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from fedpriv.coordinator.home import CoordinatorHome
+    from fedpriv.coordinator.superlink import SuperLink
     from fedpriv.logs import Log
 
 _LOOK_S = 1.0
 _SILENT_S = 30.0
+_STARTS_IN_A_ROW = 5
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +36,8 @@ _log = logging.getLogger(__name__)
 def keep_open(home: CoordinatorHome, log: Log) -> None:
     """Run a SuperLink until SIGINT or SIGTERM; ``log``, kept in the home once it is open, hears who comes.
 
-    Unreachable if the SuperLink ends by itself.
+    A SuperLink that ends by itself is started again: hospitals come back, and a round in progress goes on.
+    Unreachable or HomeError if it does not start, the first time or `_STARTS_IN_A_ROW` times.
     """
     known = service.members(home)
     stop = threading.Event()
@@ -53,10 +58,27 @@ def keep_open(home: CoordinatorHome, log: Log) -> None:
         logs.event(_log, "open", words)
         while not stop.wait(_LOOK_S):
             if link.process_id is None:
-                raise Unreachable("Flower's SuperLink ended by itself", hint=f"see {link.log}")
+                words = f"Flower's SuperLink ended by itself (see {link.log}); starting it again"
+                logs.event(_log, "superlink_ended", words, level=logging.WARNING)
+                _start_again(link, stop)
+                continue
             with contextlib.suppress(Unreachable):  # a busy moment; the process is alive
                 door.look(known.online())
     logs.event(_log, "closed", "closed")
+
+
+def _start_again(link: SuperLink, stop: threading.Event) -> None:
+    """Start ``link`` after it ended, with pauses between tries; its last error if it does not come up."""
+    backoff = Backoff(_FIRST_PAUSE_S, _LAST_PAUSE_S)
+    for _ in range(_STARTS_IN_A_ROW - 1):
+        if stop.wait(backoff.pause_s()):
+            return
+        try:
+            link.start()
+        except (Unreachable, HomeError):
+            continue
+        return
+    link.start()
 
 
 class _Door:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import math
 import os
 import time
 import zipfile
@@ -58,8 +59,11 @@ if TYPE_CHECKING:
 
 MESSAGE_TYPE = "query.fedpriv"
 
-_CALL_TIMEOUT_S = 60.0
-_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.1
+_CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB; none outlives the stage that it is made for
+_LAST_CALL_S = 0.2
+_CONTROL_TIMEOUT_S = 15.0
+_FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.15
+_INLINE_BYTES = 4_000_000  # a longer vector is cut into objects of its own; both sides must agree
 _LARGEST_REPLY_BYTES = 1 << 30
 _CONTROL_PATIENCE_S, _CONTROL_RETRY_S = 15.0, 0.5  # a SuperLink needs some 5 s to come back
 
@@ -188,7 +192,8 @@ class FlowerLink:
         reply of the hospital's own node to this very message counts. A SuperLink that is away is waited for.
         RoundFailed if somebody else ended the run.
         """
-        exchange = Exchange(self._grid, self._node_of, requests, time.monotonic() + deadline_s)
+        self._grid.deadline = time.monotonic() + deadline_s
+        exchange = Exchange(self._grid, self._node_of, requests, self._grid.deadline)
         pause_s = _FIRST_POLL_S
         while not exchange.finished:
             try:
@@ -214,13 +219,15 @@ class FlowerLink:
 
 
 class _OneTry(RetryInvoker):
-    """In place of flwr's endless retries: one call, bounded in time; whoever waits has a deadline."""
+    """In place of flwr's endless retries: one call that ends by ``deadline`` (monotonic s) at the latest."""
 
     def __init__(self) -> None:
         super().__init__(exponential, grpc.RpcError, max_tries=1, max_time=None)
+        self.deadline = math.inf
 
     def invoke(self, target: Callable[..., Any], *args: object, **kwargs: object) -> object:
-        return target(*args, timeout=_CALL_TIMEOUT_S, **kwargs)
+        left_s = self.deadline - time.monotonic()
+        return target(*args, timeout=min(max(left_s, _LAST_CALL_S), _CALL_TIMEOUT_S), **kwargs)
 
 
 class _Grid(GrpcGrid):
@@ -228,8 +235,17 @@ class _Grid(GrpcGrid):
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
-        self._retry_invoker = _OneTry()
+        self._retry_invoker = self._one_try = _OneTry()
         self._run_id = 0
+
+    @property
+    def deadline(self) -> float:
+        """When every call is over, in monotonic seconds: a SuperLink that hangs holds up no stage."""
+        return self._one_try.deadline
+
+    @deadline.setter
+    def deadline(self, deadline: float) -> None:
+        self._one_try.deadline = deadline
 
     def _connect(self) -> None:
         # As flwr's, but without its watcher of the channel's state, which is only for its log: gRPC prints a
@@ -336,7 +352,7 @@ class _Control:
         while True:
             try:
                 with grpc.secure_channel(self._address, self._credentials) as channel:
-                    return getattr(ControlStub(channel), name)(request, timeout=_CALL_TIMEOUT_S)
+                    return getattr(ControlStub(channel), name)(request, timeout=_CONTROL_TIMEOUT_S)
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > give_up:
                     reason = str(error.details()).rpartition(": ")[2].lower()  # first comes what was tried
@@ -365,8 +381,11 @@ def _to_pem(openssh_line: bytes) -> bytes:
 
 
 def _to_content(envelope: Envelope) -> RecordDict:
-    content = RecordDict({"envelope": ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})})
-    if envelope.vector:
+    record = ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})
+    content = RecordDict({"envelope": record})
+    if len(envelope.vector) <= _INLINE_BYTES:
+        record["vector"] = envelope.vector
+    else:
         array = Array("uint8", (len(envelope.vector),), "bytes", envelope.vector)
         content["vector"] = ArrayRecord({"bytes": array})
     return content
@@ -376,8 +395,9 @@ def _from_content(content: RecordDict) -> Envelope:
     """The envelope whose content is exactly ``content``; ValueError, KeyError or TypeError otherwise."""
     fields = content.config_records["envelope"]
     stage, body = fields["stage"], fields["body"]
-    vector = content.array_records["vector"]["bytes"].data if "vector" in content else b""
-    if not isinstance(stage, int) or not isinstance(body, bytes):
+    long = "vector" in content
+    vector = content.array_records["vector"]["bytes"].data if long else fields["vector"]
+    if not (isinstance(stage, int) and isinstance(body, bytes) and isinstance(vector, bytes)):
         raise TypeError("a field of the wrong type")
     envelope = Envelope(Stage(stage), body, vector)
     if _to_content(envelope) != content:

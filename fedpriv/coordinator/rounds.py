@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from fedpriv.backoff import Backoff
 from fedpriv.coordinator import events
 from fedpriv.coordinator.attempt import Attempt
 from fedpriv.coordinator.run_folder import ReceiptsAcknowledged, RoundEnded, RoundStarted
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from fedpriv.identity.keys import Identity
     from fedpriv.identity.roster import Roster
 
+FAILURES_IN_A_ROW = 3
+
 _LOOK_S = 0.25
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 30.0
 
 
 class Coordinator:
@@ -60,6 +64,27 @@ class Coordinator:
         self._progress = run.latest()
         self._journal_heads = dict(known_heads)
 
+    def run_rounds(self, count: int) -> list[RoundEnded]:
+        """Attempt ``count`` rounds, with a pause after one that failed; their records.
+
+        What makes rounds fail one after the other would spend the whole budget for nothing: after
+        `FAILURES_IN_A_ROW` no more are tried.
+        """
+        ended: list[RoundEnded] = []
+        backoff, failures = Backoff(_FIRST_PAUSE_S, _LAST_PAUSE_S), 0
+        for position in range(1, count + 1):
+            ended.append(self.run_round(position, count))
+            if ended[-1].outcome == "complete":
+                backoff.reset()
+                failures = 0
+                continue
+            failures += 1
+            if failures == FAILURES_IN_A_ROW:
+                break
+            if position < count:
+                time.sleep(backoff.pause_s())
+        return ended
+
     def run_round(self, position: int, count: int) -> RoundEnded:
         """Attempt the next round, the ``position``-th of ``count`` that were asked for; give its record."""
         number = self._run.next_round()
@@ -79,7 +104,7 @@ class Coordinator:
             progress = attempt.run(before, self._moved)
         except RoundFailed as error:
             ended = attempt.ended("failed", reason=error.message, before=before, after=before)
-            self._record(ended)
+            claim = self._record(ended)
         except (KeyboardInterrupt, FedprivError) as error:
             reason = error.message if isinstance(error, FedprivError) else "interrupted"
             self._record(attempt.ended("failed", reason=reason, before=before, after=before))
@@ -88,18 +113,20 @@ class Coordinator:
             ended = attempt.ended("complete", reason="", before=before, after=progress.vector)
             self._run.save_checkpoint(number, progress)
             self._progress = progress
-            self._record(ended)  # before receipts leave: what a hospital holds one of, the record must know
+            # Before receipts leave: what a hospital holds one of, the record must know.
+            claim = self._record(ended)
             try:
                 attempt.send_receipts()
             finally:
                 self._append(attempt.acknowledged())
-        self._observe(events.RoundOver(ended, claim_of(self._run).epsilon))
+        self._observe(events.RoundOver(ended, claim.epsilon))
         return ended
 
-    def _record(self, ended: RoundEnded) -> None:
+    def _record(self, ended: RoundEnded) -> Claim:
         """Put on disk how a round ended, and what that makes of the model and its claim."""
         self._append(ended)
-        publish(self._run)
+        self._run.drop_old_checkpoints()
+        return publish(self._run)
 
     def _append(self, line: Line) -> None:
         self._run.append(line)

@@ -13,6 +13,7 @@ complete, with its receipt, before any hospital is sent that receipt.
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import zipfile
@@ -24,11 +25,13 @@ import msgspec
 import numpy as np
 
 from fedpriv import study as studies
+from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.coordinator.server_step import Progress, at_start
 from fedpriv.errors import HomeError
 from fedpriv.secagg.messages import Closed
 from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.terms import model_digest
+from fedpriv.toml_files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,28 +120,40 @@ class RunFolder:
         return 1 + max((line.round for line in self.lines()), default=0)
 
     def append(self, line: Line) -> None:
-        """Record ``line``, over a last line that a crash cut short, and wait until it is on disk."""
+        """Record ``line``, over a last line that a crash cut short, and wait until it is on disk.
+
+        HomeError if it cannot be written.
+        """
         path = self.folder / ROUNDS_FILE
-        path.touch()
-        with path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-            file.seek(0, os.SEEK_END)
-            file.write(msgspec.json.encode(line) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            path.touch()
+            with path.open("r+b") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+                file.seek(0, os.SEEK_END)
+                file.write(msgspec.json.encode(line) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise HomeError(f"{path} cannot be written: {error.strerror}") from error
 
     def save_checkpoint(self, round_number: int, progress: Progress) -> None:
-        """Keep ``progress`` as what ``round_number`` came to (0: before the first)."""
+        """Keep ``progress`` as what ``round_number`` came to, 0 before the first; HomeError if it cannot."""
         path = self._checkpoint(round_number)
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, vector=progress.vector, velocity=progress.velocity, average=progress.average)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        for old in sorted(path.parent.glob("round-*.npz"))[1:-KEPT_CHECKPOINTS]:
-            old.unlink()
+        content = io.BytesIO()  # on a full disk numpy's archive would print a traceback of its own
+        np.savez(content, vector=progress.vector, velocity=progress.velocity, average=progress.average)
+        replace_file(path, content.getvalue(), HomeError)
+
+    def drop_old_checkpoints(self) -> None:
+        """Keep what was before the first and after the last two complete rounds.
+
+        Only what the record names counts: a checkpoint that a crash left without its line is none of them.
+        """
+        kept = {0, *(line.round for line in self.completed()[-KEPT_CHECKPOINTS:])}
+        paths = {self._checkpoint(number) for number in kept}
+        for path in self._checkpoint(0).parent.iterdir():
+            if path not in paths:
+                path.unlink()
 
     def latest_vector(self) -> NDArray[np.float32]:
         """The model after the last complete round, float32 (d,); errors as `latest`."""
@@ -189,10 +204,12 @@ def new_run(runs_folder: Path, study: studies.Study, first_vector: NDArray[np.fl
     """Make the folder of a run that starts from ``first_vector``."""
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_bytes(16).hex()}"
     folder = runs_folder / name
-    folder.mkdir(parents=True)
-    run = RunFolder(folder, study)
-    run.save_checkpoint(0, at_start(first_vector))
-    (folder / STUDY_FILE).write_text(studies.dump_study(study))
+    with all_or_nothing(folder):
+        folder.mkdir(parents=True)
+        run = RunFolder(folder, study)
+        run.save_checkpoint(0, at_start(first_vector))
+        # Last and in one step: where a study lies, all else does. Half a study would stop every command here.
+        replace_file(folder / STUDY_FILE, studies.dump_study(study), HomeError)
     return run
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedpriv.coordinator.bundle import write_bundle
+from fedpriv.coordinator.bundle import is_behind, write_bundle
 from fedpriv.coordinator.event_log import EventLog
 from fedpriv.coordinator.flower import FlowerLink, Members
-from fedpriv.coordinator.rounds import Coordinator, charged_rounds, journal_heads
+from fedpriv.coordinator.rounds import Coordinator, charged_rounds, journal_heads, publish
 from fedpriv.coordinator.run_folder import RoundEnded, RunFolder, new_run, open_run
 from fedpriv.coordinator.superlink import Addresses, SuperLink, TlsFiles
 from fedpriv.coordinator.traffic import Traffic
+from fedpriv.dp.accounting import warm_up
 from fedpriv.errors import HomeError, InputError, Refused, Unreachable
 from fedpriv.identity import tls
 from fedpriv.study import Study, load_study
@@ -132,33 +133,41 @@ def run_rounds(
 ) -> list[RoundEnded]:
     """Attempt ``count`` rounds of ``run`` (None: all that are left); the lines that were recorded.
 
-    The run's bundle is then written anew, without journals: those hospitals send when they are asked.
+    First what a command that was killed left undone is done: the model folder and the bundle are brought to
+    what the record says. At the end the bundle is written anew, without journals: those hospitals send when
+    they are asked.
 
     Unreachable if the door is closed, Refused if the study has no round left.
     """
-    roster = home.roster()
-    for hospital in run.study.names:
-        roster.member(hospital)  # it may have left since the run began
-    planned = run.study.training.rounds
-    left = planned - charged_rounds(run)
-    wanted = max(left, 1) if count is None else count
-    if wanted > left:
-        raise Refused(
-            f"the study has {left} of its {planned} rounds left, not {wanted}",
-            hint="a round that failed after hospitals were asked to train counts; its cost is not refunded",
-        )
-    with home.one_command(), link(home) as connection:
-        coordinator = Coordinator(
-            run=run,
-            link=connection,
-            identity=home.identity(),
-            roster=home.roster(),
-            deadlines=home.config.deadlines,
-            observe=_recorded(home, run, observe),
-            known_heads=_known_heads(home),
-        )
-        ended = [coordinator.run_round(position, wanted) for position in range(1, wanted + 1)]
-        write_bundle(run, home.roster(), home.identity())
+    with home.one_command():
+        roster = home.roster()
+        for hospital in run.study.names:
+            roster.member(hospital)  # it may have left since the run began
+        if run.lines():
+            publish(run)
+            if is_behind(run, roster):
+                write_bundle(run, roster, home.identity())
+        planned = run.study.training.rounds
+        left = planned - charged_rounds(run)
+        wanted = max(left, 1) if count is None else count
+        if wanted > left:
+            raise Refused(
+                f"the study has {left} of its {planned} rounds left, not {wanted}",
+                hint="a round that failed after hospitals were asked to train counts; it is not refunded",
+            )
+        with link(home) as connection:
+            coordinator = Coordinator(
+                run=run,
+                link=connection,
+                identity=home.identity(),
+                roster=roster,
+                deadlines=home.config.deadlines,
+                observe=_recorded(home, run, observe),
+                known_heads=_known_heads(home),
+            )
+            warm_up()
+            ended = coordinator.run_rounds(wanted)
+        write_bundle(run, roster, home.identity())
         return ended
 
 

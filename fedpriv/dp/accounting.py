@@ -82,6 +82,11 @@ class Epsilon:
     pld: float
 
 
+def warm_up() -> None:
+    """Import the accountants now: a round must not wait for it."""
+    composed_epsilon([PrivacyEvent(noise_multiplier=1.0, sampling_probability=1.0, steps=1)], delta=1e-5)
+
+
 def composed_epsilon(events: Iterable[PrivacyEvent], delta: float, *, group_size: int = 1) -> Epsilon:
     """Epsilon at ``delta`` of all events together, in any order and however adaptively they were chosen.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import re
 import time
 from enum import StrEnum
@@ -42,6 +41,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
     push_objects,
 )
 
+from fedpriv.backoff import Backoff
 from fedpriv.errors import ProtocolRefused
 from fedpriv.secagg.messages import Envelope, Stage
 
@@ -55,9 +55,13 @@ if TYPE_CHECKING:
 MESSAGE_TYPE = "query.fedpriv"
 
 _CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB
+_POLL_TIMEOUT_S = 10.0  # it carries next to nothing: on a line that was cut, TCP would wait for minutes
 _GOODBYE_TIMEOUT_S = 0.5
 _STOP_CHECK_S = 0.1
-_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.2
+# Every poll, and every object of a message, costs the SuperLink 3 ms of its one core: a round is little else.
+_FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.4
+_FIRST_PULL_S, _LAST_PULL_S = 0.02, 0.2
+_INLINE_BYTES = 4_000_000  # a longer vector is cut into objects of its own; both sides must agree
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
 _WATCHER_CHECK_S = 0.01
@@ -143,18 +147,20 @@ class _FleetCalls:
         self.DeactivateNode = partial(stub.DeactivateNode, timeout=_GOODBYE_TIMEOUT_S)
         # One heartbeat that is lost must not end the link during a long training: flwr tries it again.
         self.SendNodeHeartbeat = partial(self._bounded, stub.SendNodeHeartbeat)
-        self.PullMessages = partial(self._call, stub.PullMessages)
+        self.PullMessages = partial(self._call, stub.PullMessages, timeout=_POLL_TIMEOUT_S)
         self.PushMessages = partial(self._call, stub.PushMessages)
         self.PullObject = partial(self._call, stub.PullObject)
         self.PushObject = partial(self._call, stub.PushObject)
         self.ConfirmMessageReceived = partial(self._call, stub.ConfirmMessageReceived)
         return self
 
-    def _call(self, method: grpc.UnaryUnaryMultiCallable, request: object) -> object:
+    def _call(
+        self, method: grpc.UnaryUnaryMultiCallable, request: object, timeout: float = _CALL_TIMEOUT_S
+    ) -> object:
         if self.failure is not None:
             raise self.failure
         try:
-            return self._bounded(method, request)
+            return self._bounded(method, request, timeout)
         except _CallFailed as failure:
             if failure.status is not grpc.StatusCode.PERMISSION_DENIED:  # the run is over, the link is not
                 self.failure = failure
@@ -224,7 +230,7 @@ class _Link:
         self._stop = stop
         self._on_state = on_state
         self._state: LinkState | None = None
-        self._pause_s = _FIRST_RETRY_S
+        self._backoff = Backoff(_FIRST_RETRY_S, _LAST_RETRY_S)
         self._unsent: Message | None = None
         self._report(LinkState.CONNECTING)
 
@@ -243,7 +249,7 @@ class _Link:
             ) as functions:
                 try:
                     self._report(LinkState.CONNECTED)
-                    self._pause_s = _FIRST_RETRY_S
+                    self._backoff.reset()
                     self._serve(_Client(*functions))
                 except _CallFailed:
                     pass  # kept in calls.failure
@@ -256,8 +262,7 @@ class _Link:
         if self._stop.is_set():
             return
         self._report(LinkState.LOST if calls.failure is None else calls.failure.state, calls.failure)
-        self._stop.wait(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - keeps hospitals from calling at once
-        self._pause_s = min(2 * self._pause_s, _LAST_RETRY_S)
+        self._stop.wait(self._backoff.pause_s())
 
     def _serve(self, client: _Client) -> None:
         pause_s = _FIRST_POLL_S
@@ -323,8 +328,8 @@ def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
             [node.object_id for node in iterate_object_tree(tree)],
             partial(client.pull_object, metadata.run_id),
             max_time=_OBJECTS_TIMEOUT_S,
-            initial_backoff=_FIRST_POLL_S,  # the coordinator pushes them while we pull
-            backoff_cap=_LAST_POLL_S,
+            initial_backoff=_FIRST_PULL_S,  # the coordinator pushes them while we pull
+            backoff_cap=_LAST_PULL_S,
         )
         client.confirm(metadata.run_id, metadata.message_id)
     except (ObjectUnavailableError, ObjectIdNotPreregisteredError) as error:
@@ -352,8 +357,11 @@ def _push(client: _Client, reply: Message) -> None:
 
 
 def _to_content(envelope: Envelope) -> RecordDict:
-    content = RecordDict({"envelope": ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})})
-    if envelope.vector:
+    record = ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})
+    content = RecordDict({"envelope": record})
+    if len(envelope.vector) <= _INLINE_BYTES:
+        record["vector"] = envelope.vector
+    else:
         array = Array("uint8", (len(envelope.vector),), "bytes", envelope.vector)
         content["vector"] = ArrayRecord({"bytes": array})
     return content
@@ -363,8 +371,9 @@ def _from_content(content: RecordDict) -> Envelope:
     """The envelope whose content is exactly ``content``; ValueError, KeyError or TypeError otherwise."""
     fields = content.config_records["envelope"]
     stage, body = fields["stage"], fields["body"]
-    vector = content.array_records["vector"]["bytes"].data if "vector" in content else b""
-    if not isinstance(stage, int) or not isinstance(body, bytes):
+    long = "vector" in content
+    vector = content.array_records["vector"]["bytes"].data if long else fields["vector"]
+    if not (isinstance(stage, int) and isinstance(body, bytes) and isinstance(vector, bytes)):
         raise TypeError("a field of the wrong type")
     envelope = Envelope(Stage(stage), body, vector)
     if _to_content(envelope) != content:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from fedpriv import logs
-from fedpriv.errors import FedprivError, ImageError
+from fedpriv.errors import FedprivError, HomeError, ImageError
 from fedpriv.node import budget
 from fedpriv.node.events import Close, Refuse
 from fedpriv.node.policy import Declined, check_study
@@ -221,7 +221,10 @@ class Hospital:
         )
         refused = Refuse(run, number, stage, code, reason)
         if self._is_news(refused):
-            self._journal.append(refused)
+            try:
+                self._journal.append(refused)
+            except HomeError as error:  # a full disk: a no needs no row, and the next round may find room
+                _log.error("%s", error.message)
         return refusal(stage, code)
 
     def _is_news(self, refused: Refuse) -> bool:

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from fedpriv import logs
+from fedpriv.dp.accounting import warm_up
 from fedpriv.errors import HomeError
 from fedpriv.metrics import served
 from fedpriv.node.flower import serve
@@ -71,6 +72,7 @@ def work(home: NodeHome, log: Log) -> None:
             exits.enter_context(served(home.config.metrics, metrics.look))
         hospital = Hospital(home, journal, lambda study: _prepare(home, journal, study))
         hospital.prepare(studies[-1])
+        warm_up()
         log.keep_in(home.log_path)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, on_signal)

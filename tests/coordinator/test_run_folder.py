@@ -1,14 +1,19 @@
 """What a run leaves on disk: read back, torn, edited, resumed."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from support.studies import small_study
 
+from fedpriv.coordinator import run_folder
 from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted, new_run, open_run
 from fedpriv.coordinator.server_step import Progress, at_start
 from fedpriv.errors import HomeError
 from fedpriv.secagg.record import RoundRecord
 from fedpriv.secagg.terms import model_digest
+from fedpriv.toml_files import replace_file
 
 VECTOR = np.arange(10, dtype=np.float32)
 
@@ -136,8 +141,42 @@ def test_a_missing_checkpoint_is_one_line(run):
 def test_only_the_first_and_the_last_two_checkpoints_are_kept(run):
     for number in range(1, 6):
         run.save_checkpoint(number, at_start(VECTOR + number))
+        run.append(ended(number, VECTOR + number))
+        run.drop_old_checkpoints()
     kept = sorted(path.stem for path in (run.folder / "checkpoints").iterdir())
     assert kept == ["round-000000", "round-000004", "round-000005"]
+
+
+def test_however_often_it_crashes_between_checkpoint_and_record_the_last_complete_round_stays(run):
+    run.save_checkpoint(1, at_start(VECTOR + 1))
+    run.append(ended(1, VECTOR + 1))
+    for number in range(2, 6):
+        run.save_checkpoint(number, at_start(VECTOR + number))  # and then it was killed
+        run.drop_old_checkpoints()
+        assert (open_run(run.folder).latest_vector() == VECTOR + 1).all()
+
+
+def test_a_run_that_could_not_be_made_is_not_there(tmp_path, monkeypatch):
+    def full(path, content, error):
+        if path.suffix == ".npz":
+            return replace_file(path, content, error)
+        raise error(f"{path} cannot be written: No space left on device")
+
+    monkeypatch.setattr(run_folder, "replace_file", full)
+    with pytest.raises(HomeError, match="No space left"):
+        new_run(tmp_path / "runs", small_study(), VECTOR)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(run, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HomeError, match=r"rounds\.jsonl cannot be written: No space left on device"):
+        run.append(RoundStarted(1))
+    with pytest.raises(HomeError, match=r"round-000001\.npz cannot be written: No space left on device"):
+        run.save_checkpoint(1, at_start(VECTOR))
 
 
 def test_no_run_is_one_line(tmp_path):

@@ -182,6 +182,15 @@ def test_a_coordinator_that_was_killed_leaves_no_superlink_and_opens_again(feder
     assert one_round(federation, run).cohort == ("A", "B", "C")
 
 
+def test_a_superlink_that_was_killed_in_a_round_is_started_again_and_the_round_goes_on(federation, run):
+    (superlink,) = psutil.Process(federation.processes["coordinator"].pid).children()
+    ended = one_round(federation, run, on_stage(Stage.UPLOAD, superlink.kill))
+    assert ended.cohort == ("A", "B", "C")
+    said = federation.log("coordinator").read_text()
+    assert "SuperLink ended by itself" in said
+    assert federation.processes["coordinator"].poll() is None
+
+
 def test_no_round_beyond_the_study(federation, run):
     command = [sys.executable, "-m", "fedpriv", "round", "--home", str(federation.coordinator.folder)]
     done = subprocess.run([*command, "--count", "9"], capture_output=True, text=True, timeout=60)

@@ -307,6 +307,19 @@ def test_a_hospital_that_leaves_is_gone_at_once_and_lost_after_a_few_tries(link,
     assert time.monotonic() - began < 12
 
 
+def test_a_superlink_that_hangs_holds_up_no_stage(link, place):
+    superlink = psutil.Process(place.superlink.process_id)
+    superlink.suspend()
+    try:
+        began = time.monotonic()
+        replies = ask(link, b"hang", 2)
+        assert time.monotonic() - began < 3
+    finally:
+        superlink.resume()
+    assert replies == dict.fromkeys(NAMES, Lost(LossReason.DEADLINE))
+    assert {reply.body for reply in ask(link, b"again").values()} == {b"again!"}
+
+
 def test_a_reply_outlives_a_superlink_that_is_killed_meanwhile(link, place):
     answers: dict = {}
     thread = threading.Thread(target=lambda: answers.update(ask(link, b"sleep 2", 60)))

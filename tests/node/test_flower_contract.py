@@ -270,6 +270,8 @@ def test_keys_are_compared_in_the_form_in_which_they_are_registered():
     [
         Envelope(Stage.ADVERTISE, b""),
         Envelope(Stage.CLOSE, bytes(range(256))),
+        Envelope(Stage.UPLOAD, b"body", bytes(4_000_000)),
+        Envelope(Stage.UPLOAD, b"body", bytes(4_000_001)),
         Envelope(Stage.UPLOAD, b"body", bytes(11 << 20)),
     ],
 )
@@ -282,8 +284,44 @@ def test_an_envelope_survives_the_way_through_records_and_objects(side, envelope
     assert side._from_content(inflated.content) == envelope
 
 
+def test_both_sides_cut_a_vector_alike():
+    """The longest that travels in one object with its envelope: each further object costs a round 3 ms."""
+    assert node_side._INLINE_BYTES == coordinator_side._INLINE_BYTES
+    for length, records in ((node_side._INLINE_BYTES, 1), (node_side._INLINE_BYTES + 1, 2)):
+        envelope = Envelope(Stage.UPLOAD, b"b", bytes(length))
+        assert len(node_side._to_content(envelope)) == len(coordinator_side._to_content(envelope)) == records
+
+
+def short_content(**changes):
+    """The content of an envelope whose vector travels with it, changed."""
+    fields = {"stage": 2, "body": b"b", "vector": b"abc"} | changes.pop("fields", {})
+    return node_side.RecordDict({"envelope": node_side.ConfigRecord(fields)} | changes)
+
+
+@pytest.mark.parametrize("side", [node_side, coordinator_side])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fields": {"loss": 0.5}},
+        {"fields": {"stage": 6}},
+        {"fields": {"stage": 2.0}},
+        {"fields": {"body": "b"}},
+        {"fields": {"vector": "abc"}},
+        {"fields": {"vector": [1]}},
+        {"metrics": node_side.ConfigRecord({"loss": 0.5})},
+        {"vector": node_side.ArrayRecord()},
+        {"envelope": node_side.ConfigRecord({"stage": 2, "body": b"b"})},
+    ],
+    ids=str,
+)
+def test_anything_beside_one_short_envelope_is_refused(side, wrong):
+    assert side._from_content(short_content()) == Envelope(Stage.UPLOAD, b"b", b"abc")
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        side._from_content(short_content(**wrong))
+
+
 def content(**changes):
-    """The content of a small envelope with a vector, changed."""
+    """The content of an envelope whose vector has objects of its own, changed."""
     fields = {"stage": 2, "body": b"b"} | changes.pop("fields", {})
     array = {"dtype": "uint8", "shape": (3,), "stype": "bytes", "data": b"abc"} | changes.pop("array", {})
     records = {
@@ -317,7 +355,8 @@ def content(**changes):
     ],
     ids=str,
 )
-def test_anything_beside_one_envelope_is_refused(side, wrong):
+def test_anything_beside_one_envelope_is_refused(side, wrong, monkeypatch):
+    monkeypatch.setattr(side, "_INLINE_BYTES", 2)
     assert side._from_content(content()) == Envelope(Stage.UPLOAD, b"b", b"abc")
     with pytest.raises((ValueError, KeyError, TypeError)):
         side._from_content(content(**wrong))

@@ -8,12 +8,12 @@ import pytest
 from support.memory import PARAMETERS, MemoryFederation, prepare_with
 from support.studies import FULL_BATCH, small_study
 
-from fedpriv.coordinator.run_folder import new_run
+from fedpriv.coordinator.run_folder import RoundStarted, new_run
 from fedpriv.dp.accounting import composed_epsilon
 from fedpriv.identity.keys import new_identity
 from fedpriv.node.events import Refuse, Release, Reserve, Sign
 from fedpriv.node.journal import DATABASE_FILE, HEAD_FILE
-from fedpriv.secagg.messages import Envelope, Invitation, Refusal, Stage, decode, encode
+from fedpriv.secagg.messages import Envelope, Invitation, Refusal, Stage, decode, encode, refusal_in
 from fedpriv.secagg.refusal import RefusalCode
 from fedpriv.study import dump_study
 
@@ -245,3 +245,25 @@ def test_a_repeated_request_gets_the_same_bytes_and_trains_once(federation):
 @pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.ADVERTISE])
 def test_a_stage_outside_of_a_round_is_refused(federation, stage):
     assert code_of(federation.members["A"].node.handle(Envelope(stage, b""))) is RefusalCode.OUT_OF_ORDER
+
+
+def test_a_full_disk_refuses_charges_nothing_and_heals(federation):
+    journal = federation.members["A"].journal
+    (pages,) = journal._connection.execute("PRAGMA page_count").fetchone()
+    journal._connection.execute(f"PRAGMA max_page_count = {pages}")
+    for number in range(1, 50):  # until the last page is full, too
+        reply = invite(federation, round_number=number)
+        if refusal_in(reply.body):
+            break
+    assert code_of(reply) is RefusalCode.INTERNAL
+    rows = len(journal.rows)
+    assert code_of(invite(federation, round_number=number + 1)) is RefusalCode.INTERNAL
+    assert len(journal.rows) == rows
+    assert not federation.events_of("A", Reserve)
+
+    journal._connection.execute("PRAGMA max_page_count = 1000000")
+    federation.run.append(RoundStarted(number + 1))
+    assert federation.round().cohort == ("A", "B", "C")
+    journal.close()
+    home = federation.members["A"].home
+    federation.members["A"].journal = home.open_journal()  # it verifies
