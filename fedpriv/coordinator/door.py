@@ -54,9 +54,9 @@ def keep_open(home: CoordinatorHome, log: Log) -> None:
         while not stop.wait(_LOOK_S):
             if link.process_id is None:
                 raise Unreachable("Flower's SuperLink ended by itself", hint=f"see {link.log}")
-            link.bound_log()
             with contextlib.suppress(Unreachable):  # a busy moment; the process is alive
                 door.look(known.online())
+            link.bound_log()
     logs.event(_log, "closed", "closed")
 
 
