@@ -4,18 +4,29 @@
 # `make wheels` has filled, nothing is fetched from anywhere.
 ARG BASE=python:3.11-slim-bookworm
 
-FROM ${BASE} AS build
+# Everything but fedpriv itself: a layer that stays the same until constraints.txt changes.
+FROM ${BASE} AS dependencies
 ARG WHEELS=
-COPY . /src
 WORKDIR /src
-RUN python3.11 -m venv /opt/fedpriv \
- && /opt/fedpriv/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
-        --constraint constraints.txt ${WHEELS:+--no-index --find-links "$WHEELS"} . \
- && /opt/fedpriv/bin/python -m pip uninstall --yes pip
+COPY pyproject.toml README.md ./
+COPY fedpriv/__init__.py fedpriv/
+# The brackets let the folder be missing; what is copied is what lies in it.
+COPY constraints.txt wheel[s] wheels/
+RUN python3.11 -m venv /opt/pip \
+ && python3.11 -m venv --without-pip /opt/fedpriv \
+ && /opt/pip/bin/pip --python /opt/fedpriv/bin/python install --no-cache-dir --disable-pip-version-check \
+        --constraint wheels/constraints.txt ${WHEELS:+--no-index --find-links wheels} . \
+ && /opt/pip/bin/pip --python /opt/fedpriv/bin/python uninstall --yes fedpriv \
+ && echo /opt/app > /opt/fedpriv/lib/python3.11/site-packages/app.pth
 
-# What is left for run time: nothing that installs, nothing that raises rights.
+FROM dependencies AS package
+ARG WHEELS=
+COPY fedpriv fedpriv
+RUN /opt/pip/bin/pip --python /opt/fedpriv/bin/python install --no-cache-dir --disable-pip-version-check \
+        --no-deps --target /opt/app ${WHEELS:+--no-index --find-links wheels} .
+
+# What is left of the base for run time: nothing that installs, nothing that raises rights.
 FROM ${BASE} AS stripped
-COPY --from=build /opt/fedpriv /opt/fedpriv
 RUN echo 'fedpriv:x:10001:10001::/var/lib/fedpriv:/usr/sbin/nologin' >> /etc/passwd \
  && echo 'fedpriv:x:10001:' >> /etc/group \
  && install -d -o 10001 -g 10001 -m 0700 /var/lib/fedpriv \
@@ -25,10 +36,12 @@ RUN echo 'fedpriv:x:10001:10001::/var/lib/fedpriv:/usr/sbin/nologin' >> /etc/pas
  && rm -rf /usr/share/python-wheels /usr/lib/apt /var/lib/apt /var/cache/apt /etc/apt /root/.cache \
         /usr/local/bin/pip* /usr/bin/pip* /usr/bin/apt* /usr/bin/dpkg* /usr/sbin/dpkg* /sbin/apk
 
-# One layer, so that what was removed is in no image at all.
+# From nothing, so that what was removed is in no layer of the image.
 FROM scratch AS runtime
 COPY --from=stripped / /
-ENV PATH=/opt/fedpriv/bin:/usr/local/bin:/usr/bin:/bin \
+COPY --from=dependencies /opt/fedpriv /opt/fedpriv
+COPY --from=package /opt/app /opt/app
+ENV PATH=/opt/app/bin:/opt/fedpriv/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
@@ -41,19 +54,19 @@ LABEL org.opencontainers.image.title="fedpriv" \
       org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
 WORKDIR /var/lib/fedpriv
-ENTRYPOINT ["/opt/fedpriv/bin/fedpriv"]
+ENTRYPOINT ["/opt/app/bin/fedpriv"]
 
 FROM runtime AS node
 LABEL org.opencontainers.image.title="fedpriv-node"
 HEALTHCHECK --interval=30s --timeout=10s --start-period=180s --retries=2 \
-    CMD ["/opt/fedpriv/bin/fedpriv", "node", "status", "--healthy"]
+    CMD ["/opt/app/bin/fedpriv", "node", "status", "--healthy"]
 CMD ["node", "start", "--log-json"]
 
 FROM runtime AS coordinator
 LABEL org.opencontainers.image.title="fedpriv-coordinator"
 EXPOSE 9092
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=2 \
-    CMD ["/opt/fedpriv/bin/fedpriv", "coordinator", "status", "--healthy"]
+    CMD ["/opt/app/bin/fedpriv", "coordinator", "status", "--healthy"]
 CMD ["coordinator", "start", "--log-json"]
 
 FROM runtime AS page

@@ -6,8 +6,9 @@ has also what libraries warn of. As JSON both have everything, one object a line
 
 The file takes at most 1 MB, and five older ones are kept. Only its owner may read it.
 
-No record quotes an exception: its words may hold a value, so its type and where it was raised must do. Signs
-that would move a terminal's cursor, or begin a line that nobody wrote, are escaped.
+Of an exception that is no error of ours (`fedpriv.errors`, whose words are made to be read) a record has the
+type and the places that it passed: its words may hold a value. Signs that would move a terminal's cursor, or
+begin a line that nobody wrote, are escaped.
 """
 
 from __future__ import annotations

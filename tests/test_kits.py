@@ -124,16 +124,23 @@ def test_an_image_runs_as_nobody_special_and_has_the_signals_to_itself(target):
     assert users == ["10001:10001"]
     for word in ("ENTRYPOINT", "CMD"):  # JSON: no shell stands between a signal and the process
         assert isinstance(json.loads(last(target, word)), list)
-    assert json.loads(last(target, "ENTRYPOINT")) == ["/opt/fedpriv/bin/fedpriv"]
+    assert json.loads(last(target, "ENTRYPOINT")) == ["/opt/app/bin/fedpriv"]
     assert not [rest for word, rest in all_of(target) if word in {"VOLUME", "STOPSIGNAL", "ADD", "SHELL"}]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_image_is_one_layer_in_which_nothing_was_removed_too_late(target):
+def test_an_image_has_no_layer_in_which_a_package_manager_was_or_is(target):
     _, found = stages()
     assert found["runtime"][0] == "scratch"
     assert found[target][0] == "runtime"
     assert not [rest for word, rest in all_of(target) if word == "RUN"]
+    copied = [rest for word, rest in found["runtime"][1] if word == "COPY"]
+    assert copied == [
+        "--from=stripped / /",
+        "--from=dependencies /opt/fedpriv /opt/fedpriv",  # a venv without pip
+        "--from=package /opt/app /opt/app",
+    ]
+    assert "venv --without-pip /opt/fedpriv" in " ".join(rest for _, rest in found["dependencies"][1])
     stripping = " ".join(rest for word, rest in found["stripped"][1] if word == "RUN")
     for tool in ("/usr/bin/apt*", "/usr/bin/dpkg*", "/usr/bin/pip*", "/usr/local/bin/pip*", "/sbin/apk"):
         assert tool in stripping
@@ -149,7 +156,7 @@ def words_of_health(target):
 
 
 def test_a_health_check_asks_the_process_itself():
-    fedpriv = "/opt/fedpriv/bin/fedpriv"
+    fedpriv = "/opt/app/bin/fedpriv"
     assert words_of_health("node") == [fedpriv, "node", "status", "--healthy"]
     assert words_of_health("coordinator") == [fedpriv, "coordinator", "status", "--healthy"]
     assert "/healthz" in words_of_health("page")[2]
@@ -223,7 +230,11 @@ def test_no_hospital_of_a_consortium_reaches_another():
     assert len(nodes) == 3
     for name, networks in nodes.items():
         (network,) = networks
-        assert found["networks"][network] == {"internal": True}
+        assert found["networks"][network]["internal"] is True
+        (subnet,) = found["networks"][network]["ipam"]["config"]
+        address = services["coordinator"]["networks"][network]["ipv4_address"]
+        assert subnet["subnet"].removesuffix("0/24") == address.removesuffix("2")
+        assert services[name]["extra_hosts"] == [f"coordinator:{address}"]
         sharing = {other for other, service in services.items() if network in service["networks"]}
         assert sharing == {name, "coordinator"}
     assert not set(services["page"]["networks"]) & set(services["coordinator"]["networks"])

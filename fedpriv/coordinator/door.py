@@ -64,6 +64,7 @@ def keep_open(home: CoordinatorHome, log: Log) -> None:
                 continue
             with contextlib.suppress(Unreachable):  # a busy moment; the process is alive
                 door.look(known.online())
+            link.bound_log()
     logs.event(_log, "closed", "closed")
 
 

@@ -11,6 +11,7 @@ import ctypes
 import datetime as dt
 import ipaddress
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fedpriv.errors import HomeError, Unreachable
 from fedpriv.identity.private_files import read_private_file
 from fedpriv.identity.tls import check_dates
+from fedpriv.logs import FILE_BYTES
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -126,6 +128,13 @@ class SuperLink:
         """The child's process id; None when it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
+    def bound_log(self) -> None:
+        """Move what is in the log to ``superlink.log.1`` once it has 1 MB; the child goes on at its end."""
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size > FILE_BYTES:
+                shutil.copyfile(self.log, self.log.with_name(f"{_LOG}.1"))
+                os.truncate(self.log, 0)
+
     def start(self) -> None:
         """Start the child and return once all its APIs answer.
 
@@ -135,7 +144,7 @@ class SuperLink:
         for address in (self._addresses.fleet, self._addresses.serverappio, self._addresses.control):
             check_free(address)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log:  # to append: see `bound_log`
             self._process = subprocess.Popen(
                 self._command(),
                 env=self._environment(),

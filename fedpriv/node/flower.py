@@ -304,7 +304,8 @@ class _Link:
         if state is self._state:
             return
         self._state = state
-        _log.info("link %s%s", state, f" ({failure})" if failure else "")
+        if failure is not None:
+            _log.info("link %s: %s", state, failure)
         self._on_state(state)
 
 
