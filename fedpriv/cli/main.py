@@ -13,7 +13,7 @@ import click
 import typer.core
 
 from fedpriv import __version__
-from fedpriv.cli import audit, coordinator, data, demo, keys, model, node, rounds, study
+from fedpriv.cli import audit, coordinator, data, demo, keys, model, node, page, rounds, study
 from fedpriv.cli.examples import example
 from fedpriv.errors import FedprivError
 
@@ -42,6 +42,7 @@ app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")
+app.add_typer(page.app, name="page")
 
 
 def _print_version(value: bool) -> None:

@@ -1,0 +1,28 @@
+"""What every template may show: the model's card, and the limits.
+
+``card`` is a `fedpriv.model.folder.Card`; ``without_privacy_statement`` is true where it claims no epsilon
+and the page must say so; ``limits`` is a `fedpriv.page.config.Limits`; ``most_images`` is how many one
+request may bring, ``most_megabytes`` how much.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedpriv.page.config import current
+from fedpriv.page.uploads import MOST_BYTES, MOST_IMAGES
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+
+def of_the_page(_request: HttpRequest) -> dict[str, object]:
+    """Read the configuration; nothing here comes from a visitor."""
+    config = current()
+    return {
+        "card": config.card,
+        "without_privacy_statement": config.without_privacy_statement,
+        "limits": config.limits,
+        "most_images": MOST_IMAGES,
+        "most_megabytes": MOST_BYTES >> 20,
+    }
