@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -18,6 +19,16 @@ SIGNING_KEY_FILE = "signing-key"
 DATABASE_FILE = "page.sqlite"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
+PRIVATE_UMASK = 0o077
+MOST_UPLOAD_BYTES = 32 << 20
+"""Of one request that brings images, all of them together; they lie in memory and nowhere else."""
+
+MOST_FORM_BYTES = 64 << 10
+"""Of any other request."""
+
+MOST_IMAGES = 32
+"""In one request."""
+
 _SIGNING_KEY_BYTES = 48
 
 
@@ -27,6 +38,11 @@ class Limits:
 
     images_per_minute: int = 60
     images_per_day: int = 1000
+
+    @property
+    def images_per_request(self) -> int:
+        """What one request may bring: never more than a minute allows."""
+        return min(MOST_IMAGES, self.images_per_minute)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +78,8 @@ def current() -> PageConfig:
 
 
 def open_home(home: Path) -> None:
-    """Make ``home`` (0700) if it is not there, and its secret key (0600)."""
+    """Make ``home`` (0700) if it is not there, and its key (0600); later files are private too."""
+    os.umask(PRIVATE_UMASK)
     try:
         home.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:

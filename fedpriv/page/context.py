@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedpriv.page.config import current
-from fedpriv.page.uploads import MOST_BYTES, MOST_IMAGES
+from fedpriv.page.config import MOST_UPLOAD_BYTES, current
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -23,6 +22,6 @@ def of_the_page(_request: HttpRequest) -> dict[str, object]:
         "card": config.card,
         "without_privacy_statement": config.without_privacy_statement,
         "limits": config.limits,
-        "most_images": MOST_IMAGES,
-        "most_megabytes": MOST_BYTES >> 20,
+        "most_images": config.limits.images_per_request,
+        "most_megabytes": MOST_UPLOAD_BYTES >> 20,
     }

@@ -86,3 +86,21 @@ def reading_of(classes: Sequence[str], probabilities: Sequence[float]) -> Readin
     if probabilities[top] < LEAST_CONFIDENCE:
         return Reading(rounded, None, CannotTell.LOW_CONFIDENCE)
     return Reading(rounded, classes[top])
+
+
+_STATUS_OF_REFUSAL = {
+    Refusal.EMPTY: 400,
+    Refusal.NOT_AN_IMAGE: 415,
+    Refusal.PIXEL_MODE: 415,
+    Refusal.SEVERAL_FRAMES: 415,
+    Refusal.TOO_LARGE: 413,
+    Refusal.TOO_SMALL: 422,
+    Refusal.DAMAGED: 422,
+    Refusal.TOO_COSTLY: 422,
+}
+
+
+def status_of(outcomes: Sequence[Outcome]) -> int:
+    """The HTTP status of an answer: 200 if any image was looked at, else why the first was not."""
+    refusals = [outcome.refusal for outcome in outcomes if outcome.refusal is not None]
+    return _STATUS_OF_REFUSAL[refusals[0]] if len(refusals) == len(outcomes) else 200

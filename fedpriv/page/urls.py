@@ -15,3 +15,8 @@ urlpatterns = [
     path("logout", LogoutView.as_view(), name="logout"),
     path("healthz", views.healthz, name="healthz"),
 ]
+
+handler400 = "fedpriv.page.responses.bad_request"
+handler403 = "fedpriv.page.responses.forbidden"
+handler404 = "fedpriv.page.responses.not_found"
+handler500 = "fedpriv.page.responses.failed"

@@ -6,7 +6,8 @@ Every template also gets the context of `fedpriv.page.context`.
 - ``page/upload.html``: nothing more. Its form posts files named ``images`` to the view ``read``.
 - ``page/result.html``: ``outcomes``, a tuple of `fedpriv.page.reading.Outcome` in the order of the files.
 - ``page/card.html``: nothing more.
-- ``page/refused.html``: ``status`` and ``reason``, a code: why a whole request was turned away.
+- ``page/refused.html``: ``status``, ``reason`` (a `fedpriv.page.responses.Reason` as text) and
+  ``retry_after_s``, a number or None: why a whole request was turned away.
 
 The view ``read`` answers ``Accept: application/json`` with the same in JSON: ``{"model": digest, "outcomes":
 [{"name", "refusal", "reading": {"probabilities": [{"name", "value"}], "top", "cannot_tell"}}]}``.
@@ -14,25 +15,27 @@ The view ``read`` answers ``Accept: application/json`` with the same in JSON: ``
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
-import msgspec
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import LoginView
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_POST
 
-from fedpriv.errors import ImageError
-from fedpriv.page import inference
+from fedpriv.page import inference, throttle
 from fedpriv.page.config import current
-from fedpriv.page.reading import Outcome, Refusal
-from fedpriv.smears.decode import decode_stream
+from fedpriv.page.decoder import Refused
+from fedpriv.page.limits import OverLimit, charge, settle
+from fedpriv.page.reading import Outcome, Refusal, status_of
+from fedpriv.page.responses import Reason, json_response, refuse, wants_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.core.files.uploadedfile import UploadedFile
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponseBase
+    from numpy.typing import NDArray
 
 
 class LogIn(LoginView):
@@ -40,6 +43,16 @@ class LogIn(LoginView):
 
     template_name = "page/login.html"
     redirect_authenticated_user = True
+
+    def post(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        """Look at the password, if this name and this address have not guessed too often."""
+        places = throttle.take_places(request)
+        if places is None:
+            return refuse(request, 429, Reason.TOO_MANY_GUESSES, throttle.WINDOW_S)
+        response = super().post(request, *args, **kwargs)
+        if request.user.is_authenticated:
+            throttle.give_back(places)
+        return response
 
 
 @require_GET
@@ -57,26 +70,45 @@ def card(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @require_GET
 def healthz(_request: HttpRequest) -> HttpResponse:
-    """Say only that the process answers."""
+    """Say only that the process answers; a container's health check has no user."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @require_POST
 def read(request: HttpRequest) -> HttpResponse:
     """Look at each uploaded image; the answer is in this response and nowhere else."""
-    outcomes = tuple(_outcome(file) for file in request.FILES.getlist("images"))
-    status = 200 if any(outcome.reading for outcome in outcomes) else 422
-    if request.accepts("text/html"):
-        return render(request, "page/result.html", {"outcomes": outcomes}, status=status)
-    answer = {"model": getattr(current().card, "model_digest", None), "outcomes": outcomes}
-    return HttpResponse(msgspec.json.encode(answer), content_type="application/json", status=status)
-
-
-def _outcome(file: UploadedFile) -> Outcome:
-    name = file.name or ""
-    reader = inference.reader()
+    files = request.FILES.getlist("images")
+    if not files:
+        return refuse(request, 400, Reason.NO_IMAGE)
+    model_digest = inference.reader().card.model_digest
     try:
-        pixels = decode_stream(io.BytesIO(file.read()), name, reader.size)
-    except ImageError:
-        return Outcome(name, refusal=Refusal.NOT_AN_IMAGE)
-    return Outcome(name, reading=reader.read([pixels])[0])
+        records = charge(request.user.get_username(), model_digest, current().limits, len(files))
+    except OverLimit as over:
+        return refuse(request, 429, Reason.TOO_OFTEN, over.retry_after_s)
+    outcomes = _outcomes(files)
+    settle(records, outcomes)
+    status = status_of(outcomes)
+    if wants_json(request):
+        return json_response({"model": model_digest, "outcomes": outcomes}, status)
+    return render(request, "page/result.html", {"outcomes": outcomes}, status=status)
+
+
+read.takes_images = True  # type: ignore[attr-defined] # for fedpriv.page.middleware.MeasuredBodies
+
+
+def _outcomes(files: Sequence[UploadedFile]) -> tuple[Outcome, ...]:
+    """One outcome a file; the images that could be decoded are read together."""
+    reader = inference.reader()
+    decoded: list[NDArray | Refusal] = []
+    for file in files:
+        try:
+            decoded.append(reader.decode(file.read()))
+        except Refused as refused:
+            decoded.append(refused.refusal)
+    readings = iter(reader.read([pixels for pixels in decoded if not isinstance(pixels, Refusal)]))
+    return tuple(
+        Outcome(file.name or "", refusal=pixels)
+        if isinstance(pixels, Refusal)
+        else Outcome(file.name or "", reading=next(readings))
+        for file, pixels in zip(files, decoded, strict=True)
+    )
