@@ -76,5 +76,5 @@ def _wait(user: str, now: datetime, window: timedelta, limit: int, images: int) 
         return timedelta()
     if images > limit:
         return window
-    leaves_last = recent.values_list("time", flat=True)[excess - 1]
+    leaves_last: datetime = recent.values_list("time", flat=True)[excess - 1]
     return max(leaves_last + window - now, timedelta(seconds=1))

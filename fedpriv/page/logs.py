@@ -12,8 +12,12 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gunicorn.glogging import Logger
+
+if TYPE_CHECKING:
+    from gunicorn.config import Config
 
 _OURS = "fedpriv.page"
 _HANDLER = "terminal"
@@ -39,10 +43,10 @@ class ValuesLeftOut(logging.Formatter):
         return line
 
 
-class ServerLogger(Logger):  # type: ignore[misc]
+class ServerLogger(Logger):
     """gunicorn's messages go the way of all others; it keeps no list of requests."""
 
-    def setup(self, cfg: object) -> None:
+    def setup(self, cfg: Config) -> None:
         """Do not open handlers of its own."""
         self.cfg = cfg
         self._access_log_enabled = False

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.db import models
 from django.utils import timezone
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 ASKED = "asked"
 """The outcome code from the charge to the answer; it stays where a process died in between."""
@@ -15,10 +20,10 @@ class AccessRecord(models.Model):
     The record is also the meter of `limits`. ``user`` is the name: a record outlives its user.
     """
 
-    time = models.DateTimeField(default=timezone.now)
-    user = models.CharField(max_length=150)
-    model_digest = models.CharField(max_length=64)
-    outcome = models.CharField(max_length=20, default=ASKED)
+    time: models.DateTimeField[datetime, datetime] = models.DateTimeField(default=timezone.now)
+    user: models.CharField[str, str] = models.CharField(max_length=150)
+    model_digest: models.CharField[str, str] = models.CharField(max_length=64)
+    outcome: models.CharField[str, str] = models.CharField(max_length=20, default=ASKED)
 
     class Meta:
         """Counting looks for one user's records of late."""

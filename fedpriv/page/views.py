@@ -33,8 +33,9 @@ from fedpriv.page.responses import Reason, json_response, refuse, wants_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from django.core.files.uploadedfile import UploadedFile
-    from django.http import HttpRequest, HttpResponseBase
+    from django.http import HttpRequest
     from numpy.typing import NDArray
 
 
@@ -44,7 +45,7 @@ class LogIn(LoginView):
     template_name = "page/login.html"
     redirect_authenticated_user = True
 
-    def post(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+    def post(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         """Look at the password, if this name and this address have not guessed too often."""
         places = throttle.take_places(request)
         if places is None:
@@ -99,7 +100,7 @@ read.takes_images = True  # type: ignore[attr-defined] # for fedpriv.page.middle
 def _outcomes(files: Sequence[UploadedFile]) -> tuple[Outcome, ...]:
     """One outcome a file; the images that could be decoded are read together."""
     reader = inference.reader()
-    decoded: list[NDArray | Refusal] = []
+    decoded: list[NDArray[np.float32] | Refusal] = []
     for file in files:
         try:
             decoded.append(reader.decode(file.read()))

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from fedpriv.errors import ImageError
 
@@ -166,7 +166,8 @@ def _check_header(image: Image.Image, name: str, accepted: Accepted) -> None:
 
 def _is_deep(image: Image.Image) -> bool:
     """Whether a channel has 16 bits, of which Pillow would drop the lower 8 without a word."""
-    for tile in image.tile:
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else ()
+    for tile in tiles:
         raw_mode = tile.args[0] if isinstance(tile.args, tuple) else tile.args
         if isinstance(raw_mode, str) and ";16" in raw_mode:
             return True
