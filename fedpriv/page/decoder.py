@@ -97,6 +97,11 @@ class Decoders:
         with self._one() as decoder:
             return decoder.decode(data, size)
 
+    def close(self) -> None:
+        """End the processes that are idle."""
+        while not self._idle.empty():
+            self._idle.get().close()
+
     @contextlib.contextmanager
     def _one(self) -> Iterator[Decoder]:
         decoder = self._idle.get()

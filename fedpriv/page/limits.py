@@ -56,8 +56,9 @@ def charge(user: str, model_digest: str, limits: Limits, images: int) -> list[Ac
     with transaction.atomic():
         User.objects.select_for_update().get(username=user)
         check_room(user, limits, images)
+        now = timezone.now()
         return AccessRecord.objects.bulk_create(
-            AccessRecord(user=user, model_digest=model_digest) for _ in range(images)
+            AccessRecord(time=now, user=user, model_digest=model_digest) for _ in range(images)
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.utils import timezone
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,7 +19,7 @@ class AccessRecord(models.Model):
     The record is also the meter of `limits`. ``user`` is the name: a record outlives its user.
     """
 
-    time: models.DateTimeField[datetime, datetime] = models.DateTimeField(default=timezone.now)
+    time: models.DateTimeField[datetime, datetime] = models.DateTimeField()
     user: models.CharField[str, str] = models.CharField(max_length=150)
     model_digest: models.CharField[str, str] = models.CharField(max_length=64)
     outcome: models.CharField[str, str] = models.CharField(max_length=20, default=ASKED)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
+from django.core.exceptions import TooManyFilesSent
 from django.http import HttpResponse
 from django.shortcuts import render
 
@@ -51,22 +52,24 @@ def refuse(
     return response
 
 
-def bad_request(request: HttpRequest, _exception: Exception) -> HttpResponse:
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer what Django calls suspicious or malformed."""
+    if isinstance(exception, TooManyFilesSent):
+        return refuse(request, 413, Reason.TOO_MANY_IMAGES)
     return refuse(request, 400, Reason.BAD_REQUEST)
 
 
-def forbidden(request: HttpRequest, _exception: Exception) -> HttpResponse:
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001
     """Answer a user who may not see this."""
     return refuse(request, 403, Reason.FORBIDDEN)
 
 
-def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 -- Django's signature
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001
     """Answer a form that was not sent from the page."""
     return refuse(request, 403, Reason.FORBIDDEN)
 
 
-def not_found(request: HttpRequest, _exception: Exception) -> HttpResponse:
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001
     """Answer an address that is none."""
     return refuse(request, 404, Reason.NOT_FOUND)
 
