@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-accuracy clean
+.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-page bench-accuracy clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
@@ -39,7 +39,7 @@ coverage: $(READY)
 
 check: lint coverage test
 
-bench: bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack
+bench: bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-page
 
 bench-masking: $(READY)
 	$(BIN)/python benchmarks/masking.py --out out/bench/masking.json
@@ -58,6 +58,9 @@ bench-verify: $(READY)
 
 bench-attack: $(READY)
 	$(BIN)/python benchmarks/attack.py --out out/bench/attack
+
+bench-page: $(READY)
+	PYTHONPATH=tests $(BIN)/python benchmarks/page.py --out out/bench/page.json
 
 # Real smears in FEDPRIV_REAL_SMEARS, or drawn ones; about half an hour on two cores, and it goes on where it ended.
 bench-accuracy: $(READY)

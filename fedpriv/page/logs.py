@@ -1,8 +1,8 @@
 """Logs that cannot hold what a visitor sent.
 
 An exception's message, a path or a header may hold a file's name or worse. So a line has the time, the
-level, who speaks and where in the code, for an exception its type and its frames, and no value. Only the
-page's own messages, and what the server says of its processes, are printed as they are.
+level, who speaks and where in the code, the message without its values, for an exception its type and its
+frames. Only the page's own messages are printed as they are.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class ValuesLeftOut(logging.Formatter):
             line += f": {record.getMessage()}"
         else:
             line += f" in {Path(record.pathname).name}:{record.lineno}"
+            line += f": {record.msg}" if record.args else ""  # with %s where values would stand
             status = getattr(record, "status_code", None)
             line += f", status {status}" if isinstance(status, int) else ""
         if record.exc_info and record.exc_info[0] is not None:
@@ -52,6 +53,11 @@ class ServerLogger(Logger):
         self._access_log_enabled = False
         self.error_log.propagate = True
         self.error_log.setLevel(logging.WARNING)
+
+    def exception(self, msg: object, *args: object, **kwargs: object) -> None:
+        """Do not report clients that fell silent; that is no exception, and they could fill the disk."""
+        if not isinstance(sys.exc_info()[1], TimeoutError | BlockingIOError):
+            super().exception(msg, *args, **kwargs)
 
     def access(self, *_arguments: object) -> None:
         """Nothing is written of a request."""

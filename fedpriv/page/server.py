@@ -34,6 +34,10 @@ SILENCE_S = 15
 """A client that sends or takes nothing for so long in the middle of a request is hung up on."""
 
 
+KEEP_ALIVE_S = 15
+"""A browser may take its time between two requests on one connection; no thread waits for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listen:
     """Where the page listens, and with which TLS files, if any; ``certificate`` may hold a chain."""
@@ -142,6 +146,7 @@ class _Page(BaseApplication):
             "workers": self.listen.workers,
             "worker_class": "gthread",
             "threads": THREADS,
+            "keepalive": KEEP_ALIVE_S,
             "proc_name": "fedpriv-page",
             "umask": PRIVATE_UMASK,
             "control_socket_disable": True,
@@ -170,16 +175,32 @@ class _Page(BaseApplication):
 
 
 def _hang_up_on_silence(arbiter: Arbiter) -> None:
-    """Give connections a time limit for each read and write; they inherit it from the socket that listens."""
+    """Give connections a time limit for each read and write; they inherit it from the socket that listens.
+
+    Python's TLS sockets try again when that limit of the system passes: see `_Impatient`.
+    """
     limit = struct.pack("ll", SILENCE_S, 0)
     for listener in arbiter.LISTENERS:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
+class _Impatient(ssl.SSLSocket):
+    """A TLS connection that never blocks for ever, though gunicorn asks it to."""
+
+    def settimeout(self, value: float | None) -> None:
+        """Take a limit instead of none."""
+        super().settimeout(SILENCE_S if value is None else value)
+
+    def setblocking(self, flag: bool) -> None:
+        """Block for a while."""
+        self.settimeout(None if flag else 0.0)
+
+
 def _tls(listen: Listen) -> ssl.SSLContext:
     """TLS 1.2 or newer with the given certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = _Impatient
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(str(listen.certificate), str(listen.key), password=_no_password)
     return context

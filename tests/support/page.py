@@ -204,7 +204,7 @@ class Browser:
                 self._connection.request(method, path, body or None, headers)
                 response = self._connection.getresponse()
                 answer = Answer(response.status, response.headers, response.read())
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError):
                 self.close()
                 if attempt:
                     raise
