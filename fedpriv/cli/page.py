@@ -104,6 +104,8 @@ def start(
         limits=config.Limits(images_per_minute, images_per_day),
     )
     scheme = "http" if cert is None else "https"
+    if page.tls and not page.names:
+        typer.echo("only localhost may be its name: --name adds the one by which browsers reach it", err=True)
     server.serve(
         page, listen, lambda: typer.echo(f"the page is at {scheme}://{listen.address}, Ctrl-C ends it")
     )

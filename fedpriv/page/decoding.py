@@ -27,8 +27,8 @@ REQUEST = struct.Struct("<II")
 ANSWER = struct.Struct("<BI")
 PIXELS, FLAW = 0, 1
 
-MOST_MEMORY_BYTES = 1 << 30
-"""Of address space. The largest upload that is allowed, with transparency, takes 0.9 GB."""
+MOST_MEMORY_BYTES = 768 << 20
+"""Of address space. The largest upload that is allowed, with transparency, takes 0.7 GB."""
 
 _STANDARD_STREAMS = 3
 

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 SMALLEST_SIDE_PX = 64
 LARGEST_PIXELS = 50_000_000  # an 8192 x 6000 microscope camera fits; a decompression bomb does not
-LARGEST_UPLOAD_PIXELS = (
-    32_000_000  # 8192 x 3900: decoding takes at most 0.8 GB, and several users may be at it
-)
+LARGEST_UPLOAD_PIXELS = 25_000_000  # a 6000 x 4000 camera fits; it takes 0.7 GB, maybe twice at once
 
 # Microscope software burns its scale bar into the lower right corner, and its style differs between
 # classes. On 224 x 224 fields all of it lies within the last 36 columns and 33 rows; 40 leaves a margin
