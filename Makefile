@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-page bench-accuracy clean
+.PHONY: help setup wheels demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-page bench-accuracy clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
 	@echo "make test    the whole test suite"
 	@echo "make check   ruff, mypy --strict, the import contract, coverage of the cores, and the tests"
 	@echo "make bench   the benchmarks, each against a peer or a floor"
-	@echo "make clean   remove .venv and out/"
+	@echo "make wheels  everything that an image needs, in wheels/, to build it without a network"
+	@echo "make clean   remove .venv, wheels/ and out/"
 
 setup: $(READY)
 
@@ -20,6 +21,10 @@ $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+wheels: $(READY)
+	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --wheel-dir wheels . 'setuptools>=75'
+	rm wheels/fedpriv-*.whl
 
 demo: $(READY)
 	$(BIN)/fedpriv demo
@@ -67,4 +72,4 @@ bench-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py --out out/bench/accuracy
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) wheels out

@@ -32,6 +32,7 @@ from accuracy_methods import (
     task_of,
 )
 from accuracy_plots import draw
+from accuracy_tables import tables
 
 import fedpriv
 
@@ -143,25 +144,6 @@ def figures(smears: Smears, folder: Path, repetitions: int) -> dict[str, object]
     }
 
 
-def report(found: dict[str, object]) -> str:
-    """The table as Markdown."""
-    lines = [
-        "| training | accuracy (95 % over repetitions; images) | macro F1 | calibration | new hospital |",
-        "|---|---|---|---|---|",
-    ]
-    for method, row in found["methods"].items():
-        runs, images = row["accuracy"], row["accuracy_over_images"]
-        spread = f"{runs['low']:.2%} to {runs['high']:.2%}" if row["repetitions"] > 1 else "one run"
-        elsewhere = found["leave_one_hospital_out"].get(method)
-        new = f"{elsewhere['mean']:.2%}" if elsewhere else "-"
-        lines.append(
-            f"| {method} | **{runs['mean']:.2%}** ({spread}; {images['low']:.1%} to {images['high']:.1%}) "
-            f"| {row['macro_f1']['mean']:.3f} | {row['calibration_error']['mean']:.3f} "
-            f"| {new} |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Train what is missing, then print and write the figures; or draw them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -181,7 +163,7 @@ def main() -> None:
     found = {"smears": "given" if real else "generated", **figures(smears, folder, options.repetitions)}
     target = options.out / "accuracy.json"
     target.write_text(json.dumps(found, indent=1) + "\n")
-    print(report(found))
+    print("\n\n".join(tables(found)))
     print(f"written: {target}")
     draw(found, options.out)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedpriv.cli.examples import example
+from fedpriv.cli.health import Healthy, tell_health
+from fedpriv.cli.logged import LogJson, logged
 
 if TYPE_CHECKING:
     from fedpriv.coordinator.run_folder import RunFolder
@@ -34,30 +36,43 @@ def init(
 
     hosts = tuple(host or ["localhost", homes.LOOPBACK])
     made = homes.init_home(
-        home, name=name, hosts=hosts, listen=homes.neighbours(listen), deadlines=homes.Deadlines()
+        home,
+        name=name,
+        hosts=hosts,
+        listen=homes.neighbours(listen),
+        deadlines=homes.Deadlines(),
+        metrics=homes.metrics_beside(listen),
     )
     typer.echo(f"coordinator {name} in {made.folder.resolve()}, certificate for {', '.join(hosts)}")
     typer.echo("next: fedpriv keys enrol REQUEST... makes the roster")
 
 
 @app.command(epilog=example("fedpriv coordinator start --home consortium"))
-def start(home: Home = Path()) -> None:
+def start(home: Home = Path(), log_json: LogJson = False) -> None:
     """Let hospitals connect, until Ctrl-C.
 
     Rounds are run by `fedpriv round` meanwhile, in another terminal.
     """
-    from fedpriv.coordinator import service
-    from fedpriv.coordinator.home import open_home
+    with logged(as_json=log_json) as log:
+        from fedpriv.coordinator.door import keep_open
+        from fedpriv.coordinator.home import open_home
 
-    service.keep_open(open_home(home), say=typer.echo)
+        keep_open(open_home(home), log)
 
 
 @app.command(epilog=example("fedpriv coordinator status --json"))
-def status(home: Home = Path(), as_json: AsJson = False) -> None:
-    """Show whether it is open, which hospitals are online, and the runs."""
+def status(home: Home = Path(), as_json: AsJson = False, healthy: Healthy = False) -> None:
+    """Show whether it is open, which hospitals are online, and the runs.
+
+    --healthy asks `coordinator start` alone: exit code 0 if hospitals can connect.
+    """
     from fedpriv.cli.json_output import echo_json
-    from fedpriv.coordinator import service
     from fedpriv.coordinator.home import open_home
+
+    if healthy:
+        tell_health(open_home(home).pulse_path, "the coordinator", as_json=as_json)
+        return
+    from fedpriv.coordinator import service
 
     found = service.status(open_home(home))
     if as_json:

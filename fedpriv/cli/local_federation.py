@@ -48,6 +48,8 @@ class LocalFederation:
         self.study_path = study_path
         self.nodes = dict(nodes)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.options: tuple[str, ...] = ()
+        """Of every process that is started from now on."""
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +119,7 @@ class LocalFederation:
     def _spawn(self, name: str, arguments: list[str], folder: Path) -> None:
         with (folder / "output.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "fedpriv", *arguments],
+                [sys.executable, "-m", "fedpriv", *arguments, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

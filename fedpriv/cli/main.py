@@ -1,11 +1,8 @@
-"""The ``fedpriv`` command: its nouns, and the one place where an error becomes a line and an exit code.
-
-Exit codes: 0 done; 1 the answer is no (refused, failed, not verified); 2 the input is wrong;
-130 interrupted.
-"""
+"""The ``fedpriv`` command: its nouns, and the one place where an error becomes a line and an exit code."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -15,11 +12,7 @@ import typer.core
 from fedpriv import __version__
 from fedpriv.cli import audit, coordinator, data, demo, keys, model, node, page, rounds, study
 from fedpriv.cli.examples import example
-from fedpriv.errors import FedprivError
-
-FAILED = 1
-USAGE = 2
-INTERRUPTED = 130
+from fedpriv.cli.outcome import FAILED, INTERRUPTED, USAGE, Outcome, Told, outcome_of
 
 app = typer.Typer(
     name="fedpriv",
@@ -61,7 +54,11 @@ def main(
 
 
 def run() -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and leave with its exit code.
+
+    SIGTERM ends any command as Ctrl-C does: as process 1 of a container it would be ignored otherwise.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(exit_code_of(sys.argv[1:]))
 
 
@@ -70,26 +67,27 @@ def exit_code_of(arguments: list[str]) -> int:
     typer.core.HAS_RICH = False  # plain help: commands to copy stay on one line, and it takes half the time
     try:
         _refuse_empty(arguments)
-        outcome = app(args=arguments, prog_name="fedpriv", standalone_mode=False)
-    except FedprivError as error:
-        return _tell(error.message, error.hint, error.exit_code)
+        ended = app(args=arguments, prog_name="fedpriv", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         typer.echo(error.format_message(), err=True)
         return USAGE
     except click.UsageError as error:
-        return _tell(_in_our_manner(error), _help_of(error), USAGE)
+        return _tell(Outcome(_in_our_manner(error), _help_of(error), USAGE))
     except click.ClickException as error:
-        return _tell(_in_our_manner(error), None, error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return _tell("interrupted", None, INTERRUPTED)
+        return _tell(Outcome(_in_our_manner(error), None, error.exit_code))
     except BrokenPipeError:
         sys.stderr.close()
         return FAILED
-    except OSError as error:
-        return _tell(_of_the_system(error), "is the folder yours, and the disk not full?", FAILED)
-    if outcome == INTERRUPTED:  # what typer makes of Ctrl-C
-        return _tell("interrupted", None, INTERRUPTED)
-    return outcome if isinstance(outcome, int) else 0
+    except Told as told:
+        return told.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        outcome = outcome_of(error)
+        if outcome is None:
+            raise
+        return _tell(outcome)
+    if ended == INTERRUPTED:  # what typer makes of Ctrl-C
+        return _tell(Outcome("interrupted", None, INTERRUPTED))
+    return ended if isinstance(ended, int) else 0
 
 
 def _refuse_empty(arguments: list[str]) -> None:
@@ -106,19 +104,13 @@ def _in_our_manner(error: click.ClickException) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _of_the_system(error: OSError) -> str:
-    """What the operating system refused, and where."""
-    reason = (error.strerror or str(error)).lower()
-    return f"{error.filename}: {reason}" if error.filename else reason
-
-
 def _help_of(error: click.UsageError) -> str:
     path = error.ctx.command_path if error.ctx else "fedpriv"
     return f"`{path} --help` shows how"
 
 
-def _tell(message: str, hint: str | None, code: int) -> int:
-    typer.echo(f"error: {message}", err=True)
-    if hint:
-        typer.echo(f"hint: {hint}", err=True)
-    return code
+def _tell(outcome: Outcome) -> int:
+    typer.echo(f"error: {outcome.message}", err=True)
+    if outcome.hint:
+        typer.echo(f"hint: {outcome.hint}", err=True)
+    return outcome.exit_code

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 import typer
 
 from fedpriv.cli.examples import example
+from fedpriv.cli.health import Healthy, tell_health
 from fedpriv.cli.json_output import echo_json
+from fedpriv.cli.logged import LogJson, logged
 
 app = typer.Typer(help="Take part as a hospital.", no_args_is_help=True)
 
@@ -115,21 +117,31 @@ def approve(
 
 
 @app.command(epilog=example("fedpriv node start --home hospital"))
-def start(home: Home = Path()) -> None:
+def start(home: Home = Path(), log_json: LogJson = False) -> None:
     """Take part in approved studies, until Ctrl-C.
 
     The coordinator is answered only within your policy and budget. One that is away is called again.
     """
-    from fedpriv.node.home import open_home
-    from fedpriv.node.service import work
+    with logged(as_json=log_json) as log:
+        from fedpriv.node.home import open_home
+        from fedpriv.node.service import work
 
-    node = open_home(home)
-    work(node, say=lambda line: typer.echo(f"{node.config.name}: {line}", err=True))
+        node = open_home(home)
+        log.hospital = node.config.name
+        work(node, log)
 
 
 @app.command(epilog=example("fedpriv node status --json"))
-def status(home: Home = Path(), as_json: AsJson = False) -> None:
-    """Show whether the node runs, and what it has approved and done."""
+def status(home: Home = Path(), as_json: AsJson = False, healthy: Healthy = False) -> None:
+    """Show whether the node runs, and what it has approved and done.
+
+    --healthy asks the running node alone: exit code 0 if it is connected and can take part in a round.
+    """
+    if healthy:
+        from fedpriv.node.state import pulse_path
+
+        tell_health(pulse_path(home), "the node", as_json=as_json)
+        return
     from fedpriv.node.events import Approve, Close, Refuse
     from fedpriv.node.home import open_home
     from fedpriv.node.journal import is_being_written

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fedpriv.cli.logged import LogJson, logged
+
 
 def run_rounds(
     home: Annotated[
@@ -20,6 +22,7 @@ def run_rounds(
         int | None, typer.Option(min=1, help="How many rounds to attempt.", show_default="all that are left")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    log_json: LogJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
 ) -> None:
     """Run rounds of a study, as the operator.
@@ -34,10 +37,12 @@ def run_rounds(
     from fedpriv.coordinator.rounds import claim_of
     from fedpriv.coordinator.run_folder import BUNDLE_FILE
 
-    coordinator = open_home(home)
-    run = service.choose_run(coordinator, study_path=study, name=resume)
-    with RoundView(quiet=quiet or as_json) as view:
-        ended = service.run_rounds(coordinator, run, count=count, observe=view.show)
+    with logged(as_json=log_json, on_terminal=False) as log:
+        coordinator = open_home(home)
+        run = service.choose_run(coordinator, study_path=study, name=resume)
+        log.keep_in(coordinator.logs_folder / "rounds.log")
+        with RoundView(quiet=quiet or as_json or log_json) as view:
+            ended = service.run_rounds(coordinator, run, count=count, observe=view.show)
     if as_json:
         echo_json(summary_of(run, ended))
     else:

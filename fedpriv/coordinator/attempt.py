@@ -121,7 +121,7 @@ class Attempt:
         machine, stage = self._machine, self._machine.stage
         number = machine.terms.round
         self._observe(events.StageBegan(number, stage, tuple(requests)))
-        began = time.monotonic()
+        began, received = time.monotonic(), 0
         trains = stage is Stage.UPLOAD
         deadline_s = self._deadlines.training_s if trains else self._deadlines.answer_s
         try:
@@ -129,6 +129,7 @@ class Attempt:
                 if not isinstance(answer, Envelope):
                     self._drop(stage, name, answer.reason)
                     continue
+                received += _size(answer)
                 try:
                     machine.receive(name, answer)
                 except RuleBroken as error:
@@ -136,11 +137,18 @@ class Attempt:
                 else:
                     self._observe(events.HospitalAnswered(number, stage, name))
         finally:
-            self._seconds[stage.name.lower()] = round(time.monotonic() - began, 3)
+            seconds = round(time.monotonic() - began, 3)
+            self._seconds[stage.name.lower()] = seconds
+            sent = sum(map(_size, requests.values()))
+            self._observe(events.StageOver(number, stage, seconds, sent, received))
 
     def _drop(self, stage: Stage, name: str, reason: str) -> None:
         self._dropped[name] = f"{stage.name.lower()}: {reason}"
         self._observe(events.HospitalDropped(self._machine.terms.round, stage, name, reason))
+
+
+def _size(envelope: Envelope) -> int:
+    return len(envelope.body) + len(envelope.vector)
 
 
 def _digest(vector: NDArray[np.float32]) -> bytes:

@@ -40,6 +40,17 @@ class StageBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class StageOver:
+    """Everybody asked has answered ``stage`` or is out; ``seconds`` of wall time, bytes of whole messages."""
+
+    round: int
+    stage: Stage
+    seconds: float
+    bytes_sent: int
+    bytes_received: int
+
+
+@dataclass(frozen=True, slots=True)
 class HospitalAnswered:
     """``name`` answered ``stage`` with a message that the protocol accepts."""
 
@@ -66,5 +77,5 @@ class RoundOver:
     epsilon: float | None
 
 
-Event = Waiting | RoundBegan | StageBegan | HospitalAnswered | HospitalDropped | RoundOver
+Event = Waiting | RoundBegan | StageBegan | StageOver | HospitalAnswered | HospitalDropped | RoundOver
 Observer = Callable[[Event], None]

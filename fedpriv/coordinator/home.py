@@ -4,6 +4,8 @@ coordinator.toml        addresses and deadlines
 identity/  tls/         the operator's keys, and those of its TLS certificate (0600)
 roster.toml             who the hospitals are
 flower/                 the SuperLink's state and log
+logs/                   what `coordinator start` and `round` did
+traffic.json            bytes of all exchanges so far (see `fedpriv.coordinator.traffic`)
 runs/<run>/             what each run leaves (see `fedpriv.coordinator.run_folder`)
 """
 
@@ -21,6 +23,7 @@ from fedpriv.all_or_nothing import all_or_nothing
 from fedpriv.errors import HomeError
 from fedpriv.identity import keys, tls
 from fedpriv.identity.roster import Operator, Roster, load_roster
+from fedpriv.metrics import Metrics
 from fedpriv.toml_files import dump_toml, read_toml, write_new_file
 
 if TYPE_CHECKING:
@@ -60,10 +63,11 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of ``coordinator.toml``."""
+    """The whole of ``coordinator.toml``; without ``[metrics]`` nobody can read any."""
 
     listen: Listen
     deadlines: Deadlines = Deadlines()
+    metrics: Metrics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,21 @@ class CoordinatorHome:
     def flower_folder(self) -> Path:
         """The SuperLink's state."""
         return self.folder / "flower"
+
+    @property
+    def logs_folder(self) -> Path:
+        """Log files of the commands that stay."""
+        return self.folder / "logs"
+
+    @property
+    def traffic_path(self) -> Path:
+        """How many bytes all exchanges had."""
+        return self.folder / "traffic.json"
+
+    @property
+    def pulse_path(self) -> Path:
+        """Where `coordinator start` says how it is (see `fedpriv.pulse`)."""
+        return self.folder / "coordinator.pulse"
 
     @property
     def roster_path(self) -> Path:
@@ -137,11 +156,17 @@ class CoordinatorHome:
 
 
 def init_home(
-    folder: Path, *, name: str, hosts: tuple[str, ...], listen: Listen, deadlines: Deadlines
+    folder: Path,
+    *,
+    name: str,
+    hosts: tuple[str, ...],
+    listen: Listen,
+    deadlines: Deadlines,
+    metrics: Metrics | None = None,
 ) -> CoordinatorHome:
     """Make a home with fresh keys and a TLS certificate for ``hosts``; refuse one that exists."""
     path = folder / CONFIG
-    config = _checked(Config(listen, deadlines), str(path))
+    config = _checked(Config(listen, deadlines, metrics), str(path))
     if path.exists():
         raise HomeError(f"{path}: there is a coordinator already", hint="choose another --home")
     home = CoordinatorHome(folder, config)
@@ -171,11 +196,18 @@ def neighbours(fleet: str) -> Listen:
     return Listen(fleet=fleet, serverappio=f"{LOOPBACK}:{port - 1}", control=f"{LOOPBACK}:{port + 1}")
 
 
+def metrics_beside(fleet: str) -> Metrics:
+    """Metrics on the second port after ``fleet``'s, on loopback."""
+    return Metrics(f"{LOOPBACK}:{_port(fleet, '--listen') + 2}")
+
+
 def _checked(config: Config, source: str) -> Config:
     listen = config.listen
     ports = [_port(address, source) for address in (listen.fleet, listen.serverappio, listen.control)]
     if len(set(ports)) < len(ports):
         raise HomeError(f"{source}: [listen] uses a port twice: {', '.join(map(str, sorted(ports)))}")
+    if config.metrics is not None and _port(config.metrics.listen, source) in ports:
+        raise HomeError(f"{source}: [metrics] listen = {config.metrics.listen!r}: [listen] has that port")
     for key, address in (("serverappio", listen.serverappio), ("control", listen.control)):
         if not address.startswith(f"{LOOPBACK}:"):
             raise HomeError(

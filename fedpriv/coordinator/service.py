@@ -1,33 +1,29 @@
-"""What an operator does: keep the door open, look who is there, run rounds."""
+"""What an operator does: look who is there and run rounds; `fedpriv.coordinator.door` is open meanwhile."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedpriv.coordinator.bundle import write_bundle
+from fedpriv.coordinator.event_log import EventLog
 from fedpriv.coordinator.flower import FlowerLink, Members
 from fedpriv.coordinator.rounds import Coordinator, charged_rounds, journal_heads
 from fedpriv.coordinator.run_folder import RoundEnded, RunFolder, new_run, open_run
 from fedpriv.coordinator.superlink import Addresses, SuperLink, TlsFiles
+from fedpriv.coordinator.traffic import Traffic
 from fedpriv.errors import HomeError, InputError, Refused, Unreachable
 from fedpriv.identity import tls
 from fedpriv.study import Study, load_study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-    from types import FrameType
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from fedpriv.coordinator.events import Observer
+    from fedpriv.coordinator.events import Event, Observer
     from fedpriv.coordinator.home import CoordinatorHome
-
-_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +79,6 @@ def link(home: CoordinatorHome) -> FlowerLink:
         root_certificate=roster.coordinator.ca_certificate.encode(),
         hospitals={member.name: member.link_key for member in roster.hospitals},
     )
-
-
-def keep_open(home: CoordinatorHome, say: Callable[[str], None]) -> None:
-    """Run a SuperLink until SIGINT or SIGTERM; ``say`` hears who comes and goes.
-
-    Unreachable if the SuperLink ends by itself.
-    """
-    known = members(home)
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    with superlink(home) as link:
-        known.register()
-        say(f"open for {len(known.names)} hospitals at {home.config.listen.fleet} (Ctrl-C closes)")
-        before: set[str] = set()
-        while not stop.wait(_LOOK_S):
-            if link.process_id is None:
-                raise Unreachable("Flower's SuperLink ended by itself", hint=f"see {link.log}")
-            try:
-                now = known.online()
-            except Unreachable:
-                continue  # a busy moment; the process is alive
-            for name in sorted(now - before):
-                say(f"{name} came online")
-            for name in sorted(before - now):
-                say(f"{name} went offline")
-            before = now
-    say("closed")
 
 
 def status(home: CoordinatorHome) -> Status:
@@ -180,12 +144,23 @@ def run_rounds(
             identity=home.identity(),
             roster=home.roster(),
             deadlines=home.config.deadlines,
-            observe=observe,
+            observe=_recorded(home, run, observe),
             known_heads=_known_heads(home),
         )
         ended = [coordinator.run_round(position, wanted) for position in range(1, wanted + 1)]
         write_bundle(run, home.roster(), home.identity())
         return ended
+
+
+def _recorded(home: CoordinatorHome, run: RunFolder, observe: Observer) -> Observer:
+    """``observe``, and what keeps events of ``run`` in the log and bytes on disk."""
+    observers = (observe, EventLog(run).observe, Traffic(home.traffic_path).observe)
+
+    def everybody(event: Event) -> None:
+        for each in observers:
+            each(event)
+
+    return everybody
 
 
 def first_vector(study: Study) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ next to nothing to flatten.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,8 @@ from fedpriv.dp.rounding import SHARE, fewest_levels, round_units
 from fedpriv.legacy_keras import tf
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from numpy.typing import NDArray
 
     from fedpriv.dp.noise_shares import NoiseShares
@@ -39,8 +42,8 @@ if TYPE_CHECKING:
 _MOST_RECORDS = 64
 """In a chunk: chunks are of one size, and the last one is filled up."""
 
-_ROUNDED_AT_ONCE = 1 << 17
-"""Numbers; rounding makes several copies of them, which then fit a processor's cache."""
+_ROUNDED_AT_ONCE = 1 << 15
+"""Numbers; rounding makes copies of them, which then fit a processor's cache."""
 
 
 class DistributedStep:
@@ -86,18 +89,34 @@ class DistributedStep:
         self._chunk_gradients = chunk_gradients
 
     def integer_sum(self) -> NDArray[np.int64]:
-        """One term for the masked sum, int64 (trainable parameters,), in the order of weights."""
-        total = self._rounded_sum(self._sampler.draw())
-        total += discrete_gaussian(self._dimension, self._shares.standard_deviation)
+        """One term for the masked sum, int64 (trainable parameters,), in the order of weights.
+
+        Noise is drawn and gradients are rounded in a thread beside TensorFlow's, which leaves room for it.
+        """
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            noise = beside.submit(discrete_gaussian, self._dimension, self._shares.standard_deviation)
+            total = self._rounded_sum(self._sampler.draw())
+            total += noise.result()
         return total
 
     def _rounded_sum(self, sample: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What noise must hide: it stays in this object."""
+        """What noise must hide: it stays in this object. A chunk is rounded while the next is computed."""
+        total = np.zeros(self._dimension, dtype=np.int64)
+        rounding: Future[NDArray[np.int64]] | None = None
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            for places in equal_chunks(sample, self._units_per_chunk):
+                gradients = self._chunk_gradients(places).numpy()
+                if rounding:  # no more than two chunks' gradients at once
+                    total += rounding.result()
+                rounding = beside.submit(self._rounded_chunk, gradients)
+            if rounding:
+                total += rounding.result()
+        return total
+
+    def _rounded_chunk(self, gradients: NDArray[np.float32]) -> NDArray[np.int64]:
         total = np.zeros(self._dimension, dtype=np.int64)
         rows = max(1, _ROUNDED_AT_ONCE // self._dimension)
-        for places in equal_chunks(sample, self._units_per_chunk):
-            gradients = self._chunk_gradients(places).numpy()
-            for start in range(0, len(gradients), rows):
-                some = gradients[start : start + rows]
-                total += round_units(some, self._l2_clip_norm, self._shares.levels).sum(axis=0)
+        for start in range(0, len(gradients), rows):
+            some = gradients[start : start + rows]
+            total += round_units(some, self._l2_clip_norm, self._shares.levels).sum(axis=0)
         return total

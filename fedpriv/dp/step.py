@@ -16,6 +16,7 @@ The sum over a chunk is compiled once, for chunks of any size.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,9 +78,14 @@ class PrivateStep:
         self._chunk_sum = chunk_sum
 
     def gradient(self) -> NDArray[np.float64]:
-        """One release: the noised mean gradient, shape (trainable parameters,), in the order of weights."""
-        total = self._clipped_sum(self._sampler.draw())
-        total += gaussian_noise(self._dimension, self._noise_deviation)
+        """One release: the noised mean gradient, shape (trainable parameters,), in the order of weights.
+
+        Noise is drawn in a thread beside TensorFlow's, which leaves room for it.
+        """
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            noise = beside.submit(gaussian_noise, self._dimension, self._noise_deviation)
+            total = self._clipped_sum(self._sampler.draw())
+            total += noise.result()
         return total / self._expected_units
 
     def _clipped_sum(self, sample: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ CELL = 8
 WINDOW = 7
 """Cells along the side of a window: a field of 64 x 64 pixels has four, a smaller image one."""
 
-KERNEL_SHARPNESS = 2.5
+KERNEL_SHARPNESS = 3.0
 """Of the Gaussian kernel exp(-(sharpness distance)^2 / 2) that the random features are for."""
 
 _BINS, _JOINT_BINS = 32, 16

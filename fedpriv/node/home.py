@@ -23,6 +23,7 @@ from fedpriv.errors import HomeError, IdentityError
 from fedpriv.identity.enrolment import make_identity, request_path
 from fedpriv.identity.keys import Identity, check_name, load
 from fedpriv.identity.roster import Roster, load_roster
+from fedpriv.metrics import Metrics
 from fedpriv.node.budget import approvals_of
 from fedpriv.node.events import Approve
 from fedpriv.node.journal import Journal, read_journal
@@ -56,13 +57,17 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of ``node.toml``; relative paths start at its folder."""
+    """The whole of ``node.toml``; relative paths start at its folder.
+
+    Without ``[metrics]`` nobody can read any.
+    """
 
     name: str
     coordinator: str
     dataset: Dataset
     policy: Policy
     roster: str = "roster.toml"
+    metrics: Metrics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,11 @@ class NodeHome:
     def logs_folder(self) -> Path:
         """Log files; they hold nothing computed from an image."""
         return self.folder / "logs"
+
+    @property
+    def log_path(self) -> Path:
+        """The newest of them."""
+        return self.logs_folder / "node.log"
 
     @property
     def roster_path(self) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from fedpriv import logs
 from fedpriv.errors import FedprivError, ImageError
 from fedpriv.node import budget
 from fedpriv.node.events import Close, Refuse
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from fedpriv.node.home import NodeHome
     from fedpriv.node.journal import Journal
+    from fedpriv.secagg.terms import RoundTerms
     from fedpriv.study import Study
 
 _MOST_ROWS_PER_CODE = 10
@@ -92,7 +94,8 @@ class Hospital:
         except (RuleBroken, Declined) as refused:
             return self._refuse(request.stage, refused.code, refused.message)
         except ImageError as error:
-            _log.warning("%s", error.message)  # an auditor may see rows, and they tell nothing of images
+            # The error names an image; an auditor may see rows, and logs may leave this machine.
+            _log.warning("a request failed on the images: %s", logs.in_short(error))
             return self._refuse(request.stage, RefusalCode.INTERNAL, "the images cannot be used")
         except FedprivError as error:
             return self._refuse(request.stage, RefusalCode.INTERNAL, error.message)
@@ -158,6 +161,7 @@ class Hospital:
             last_round=self._journal.last_round(invitation.run),
         )
         self._current = _Current(study, prepared, machine, _to_vector(model))
+        self._tell("round_began", machine.terms, f"round {invitation.round} of {study.study.name} began")
 
     def _check_history(self, invitation: Invitation) -> None:
         """Refuse with a journal that lost rows: a restored copy has forgotten what was spent since.
@@ -185,6 +189,7 @@ class Hospital:
             round_number=terms.round,
             register=current.prepared.register,
         )
+        self._tell("charged", terms, f"round {terms.round}: {self._dataset} was charged, training")
         return current.prepared.trainer.train(current.model)
 
     def _persist(self, machine: HospitalRound, request: Envelope, reply: Envelope) -> None:
@@ -196,13 +201,24 @@ class Hospital:
             self._journal.append(Close(run, number, request.body))
         answer_digest = hashlib.sha256(reply.body + reply.vector).digest()
         self._journal.record_answer(run, number, request.stage, answer_digest)
+        if request.stage is Stage.CLOSE:
+            self._tell("round_closed", machine.terms, f"round {number} is closed")
 
     def _refuse(self, stage: Stage, code: RefusalCode, reason: str) -> Envelope:
         """Note why, forget the round's secrets, and say only the code."""
         terms = self._current.machine.terms if self._current is not None else None
         run, number = (terms.run, terms.round) if terms is not None else (bytes(16), 0)
         self._leave()
-        _log.warning("refused %s: %s (%s)", stage.name, code.name, reason)
+        logs.event(
+            _log,
+            "refused",
+            f"refused {stage.name}: {code.name} ({reason})",
+            level=logging.WARNING,
+            run=run.hex(),
+            round=number,
+            stage=stage.name,
+            code=code.name,
+        )
         refused = Refuse(run, number, stage, code, reason)
         if self._is_news(refused):
             self._journal.append(refused)
@@ -220,6 +236,9 @@ class Hospital:
             if row.event.code == refused.code:
                 alike.append(row.event)
         return refused not in alike and len(alike) < _MOST_ROWS_PER_CODE
+
+    def _tell(self, name: str, terms: RoundTerms, words: str) -> None:
+        logs.event(_log, name, words, run=terms.run.hex(), round=terms.round)
 
     def _leave(self) -> None:
         if self._current is not None:

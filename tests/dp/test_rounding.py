@@ -97,3 +97,8 @@ def test_what_was_not_clipped_is_refused(bad):
     rows[1, 1] = bad
     with pytest.raises(ValueError, match="not finite, or longer"):
         round_units(rows, 1.0, 4096)
+
+
+def test_more_levels_than_squares_are_exact_for_are_refused():
+    with pytest.raises(ValueError, match="levels to a clip norm are more"):
+        round_units(np.zeros((1, 3), np.float32), 1.0, rounding.MOST_LEVELS * 2)

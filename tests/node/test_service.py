@@ -37,7 +37,7 @@ def trained_on(monkeypatch):
 
 
 def prepare(home, journal, study):
-    return service._prepare(home, journal, study, say=lambda line: None)
+    return service._prepare(home, journal, study)
 
 
 def named(home, name):
