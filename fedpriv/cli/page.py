@@ -121,7 +121,10 @@ def check(
     database: Database = None,
     cache: Cache = None,
 ) -> None:
-    """Check the settings that `start` would use, with the server framework's own checks for deployment."""
+    """Check the settings that `start` would use.
+
+    These are the checks for deployment of the framework that the page is made with.
+    """
     from fedpriv.page import config, server
 
     _refuse_passwords(context)
@@ -152,7 +155,10 @@ def add(
     ] = False,
     database: Database = None,
 ) -> None:
-    """Add a user; the password is asked for, or read from standard input."""
+    """Add a user, who logs in with a password.
+
+    It is asked for on a terminal; otherwise it is the first line of standard input.
+    """
     from fedpriv.page import users
 
     _refuse_passwords(context)
