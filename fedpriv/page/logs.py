@@ -54,10 +54,10 @@ class ServerLogger(Logger):
         self.error_log.propagate = True
         self.error_log.setLevel(logging.WARNING)
 
-    def exception(self, msg: object, *args: object, **kwargs: object) -> None:
+    def exception(self, msg: object, *args: object, **_kwargs: object) -> None:
         """Do not report clients that fell silent; that is no exception, and they could fill the disk."""
         if not isinstance(sys.exc_info()[1], TimeoutError | BlockingIOError):
-            super().exception(msg, *args, **kwargs)
+            super().exception(msg, *args)
 
     def access(self, *_arguments: object) -> None:
         """Nothing is written of a request."""

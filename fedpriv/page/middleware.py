@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from django.http import UnreadablePostError
 from django.utils.deprecation import MiddlewareMixin
 
 from fedpriv.page.config import MOST_FORM_BYTES, MOST_UPLOAD_BYTES, current
@@ -22,6 +24,7 @@ _PERMISSIONS = (
 )
 _DISCARDED_BYTES = 512 << 20
 _DISCARDING_S = 30.0
+_CHUNK_BYTES = 1 << 16
 
 
 class PrivateAnswers(MiddlewareMixin):
@@ -70,8 +73,9 @@ def _discard_body(request: HttpRequest) -> None:
     """Read and forget a body that a user is still sending: browsers read the answer only after that."""
     deadline = time.monotonic() + _DISCARDING_S
     discarded = 0
-    while discarded < _DISCARDED_BYTES and time.monotonic() < deadline:
-        chunk = request.read(1 << 16)
-        if not chunk:
-            return
-        discarded += len(chunk)
+    with contextlib.suppress(UnreadablePostError):  # the user hung up
+        while discarded < _DISCARDED_BYTES and time.monotonic() < deadline:
+            chunk = request.read(_CHUNK_BYTES)
+            if not chunk:
+                return
+            discarded += len(chunk)
