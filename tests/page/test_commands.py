@@ -2,9 +2,12 @@
 
 import json
 import stat
+from subprocess import CompletedProcess
 
 import pytest
 from support.page import NO_CLAIM, PASSWORD, fedpriv, free_port, tiny_run
+
+from fedpriv.cli.main import exit_code_of
 
 
 def tree(folder):
@@ -68,8 +71,9 @@ def test_a_key_that_others_can_read_is_not_used(tmp_path):
 
 
 def test_what_would_not_be_safe_or_cannot_work_is_refused_before_anything_is_written(
-    tmp_path, run_folder, tls_files
+    tmp_path, run_folder, tls_files, capsys
 ):
+    """In this process: nothing here gets as far as setting Django up."""
     certificate, key = map(str, tls_files)
     private = tiny_run(tmp_path / "unprotected", NO_CLAIM)
     before = tree(tmp_path)
@@ -86,7 +90,8 @@ def test_what_would_not_be_safe_or_cannot_work_is_refused_before_anything_is_wri
         ((run_folder, "--cache", "redis://:hunter2@cache/0"), "password on the command line", 2),
         ((private,), "states no epsilon", 1),
     ):
-        said = refused(fedpriv(*start, *options), code)
+        returned = exit_code_of([str(word) for word in (*start, *options)])
+        said = refused(CompletedProcess((), returned, *capsys.readouterr()), code)
         assert message in said
         assert "hunter2" not in said
         assert tree(tmp_path) == before
