@@ -65,7 +65,7 @@ class ServerLogger(Logger):
 
 LOGGING = {
     "version": 1,
-    "disable_existing_loggers": True,
+    "disable_existing_loggers": False,
     "formatters": {"values_left_out": {"()": ValuesLeftOut}},
     "handlers": {
         _HANDLER: {"class": "logging.StreamHandler", "formatter": "values_left_out", "stream": sys.stderr}
