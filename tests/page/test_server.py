@@ -124,6 +124,7 @@ def test_cookies_travel_over_tls_only_and_scripts_cannot_read_them(running):
     browser.close()
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_versions_of_tls_are_refused(running):
     context = ssl.create_default_context()
     context.check_hostname = False
