@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup wheels demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-page bench-accuracy clean
+.PHONY: help setup wheels demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-page bench-accuracy translations clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
@@ -70,6 +70,9 @@ bench-page: $(READY)
 # Real smears in FEDPRIV_REAL_SMEARS, or drawn ones; about half an hour on two cores, and it goes on where it ended.
 bench-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py --out out/bench/accuracy
+
+translations: $(READY)
+	$(BIN)/python -c "import polib; po = polib.pofile('fedpriv/page/locale/ro/LC_MESSAGES/django.po'); po.save_as_mofile(po.fpath[:-2] + 'mo')"
 
 clean:
 	rm -rf $(VENV) wheels out

@@ -50,6 +50,9 @@ Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Its key
 BehindProxy = Annotated[
     bool, typer.Option("--behind-proxy", help="A proxy in front speaks TLS and sets X-Forwarded-Proto.")
 ]
+Runs = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="A coordinator's home, whose runs operators may look at.")
+]
 WithoutStatement = Annotated[
     bool,
     typer.Option(
@@ -80,15 +83,19 @@ def start(
     images_per_day: PerDay = 1000,
     database: Database = None,
     cache: Cache = None,
+    runs: Runs = None,
     without_privacy_statement: WithoutStatement = False,
 ) -> None:
     """Serve the page until Ctrl-C.
 
     On loopback it speaks HTTP. For others to reach it, give a certificate, or put a proxy in front.
     """
+    from fedpriv.cli.page_runs import runs_in
+    from fedpriv.model.model_card import read_model_card
     from fedpriv.page import config, server
 
     _refuse_passwords(context)
+    source = None if runs is None else runs_in(runs.resolve())
     listen = server.Listen(host, port, workers, cert, key)
     server.check_listen(listen, behind_proxy=behind_proxy)
     folder, card = config.load_card(model, without_privacy_statement=without_privacy_statement)
@@ -96,6 +103,8 @@ def start(
         home=home.resolve(),
         model=folder.resolve(),
         card=card,
+        model_card=read_model_card(folder, card),
+        runs=source,
         names=tuple(name or ()),
         tls=cert is not None or behind_proxy,
         behind_proxy=behind_proxy,

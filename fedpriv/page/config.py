@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fedpriv.model.folder import Card
+    from fedpriv.model.model_card import ModelCard
+    from fedpriv.page.runs import RunSource
 
 SIGNING_KEY_FILE = "signing-key"
 DATABASE_FILE = "page.sqlite"
@@ -49,14 +51,17 @@ class Limits:
 class PageConfig:
     """Everything that `settings_for` needs to know.
 
-    ``model`` is the folder that ``card`` was read from, both None where only users are managed. ``names`` are
-    the host names by which browsers reach the page. ``tls`` is true where browsers speak TLS to the page or
+    ``model`` is the folder that ``card`` and ``model_card`` were read from, None where only users are
+    managed; a model need not have a model card. ``runs`` gives what operators may see. ``names`` are the host
+    names by which browsers reach the page. ``tls`` is true where browsers speak TLS to the page or
     to the proxy in front of it. ``database`` and ``cache`` are URLs; None is SQLite in the home.
     """
 
     home: Path
     model: Path | None = None
     card: Card | None = None
+    model_card: ModelCard | None = None
+    runs: RunSource | None = None
     names: tuple[str, ...] = ()
     tls: bool = False
     behind_proxy: bool = False

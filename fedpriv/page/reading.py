@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fedpriv.page.evidence import EvidenceMap
+
 LEAST_CONFIDENCE = 0.6
 """A class is named from this probability on. Below it, a second opinion would be a guess."""
 
@@ -59,11 +61,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One upload: either ``reading`` or ``refusal``. ``name`` is the file's name, for its sender only."""
+    """One upload: either ``reading`` or ``refusal``. ``name`` is the file's name, for its sender only.
+
+    ``map`` is there if it was asked for and the reading has probabilities.
+    """
 
     name: str
     reading: Reading | None = None
     refusal: Refusal | None = None
+    map: EvidenceMap | None = None
 
     @property
     def code(self) -> str:

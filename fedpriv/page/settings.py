@@ -112,8 +112,11 @@ def settings_for(config: PageConfig) -> dict[str, object]:
             }
         ],
         "USE_TZ": True,
+        "TIME_ZONE": "UTC",
         "LANGUAGE_CODE": "en",
         "LANGUAGES": LANGUAGES,
+        "LANGUAGE_COOKIE_SAMESITE": "Strict",
+        "LANGUAGE_COOKIE_HTTPONLY": True,
         "LOCALE_PATHS": [str(HERE / "locale")],
         "STATIC_URL": "/static/",
         "STATIC_ROOT": str(HERE / "static"),

@@ -5,12 +5,13 @@ Every template also gets the context of `fedpriv.page.context`.
 - ``page/login.html``: ``form``, Django's AuthenticationForm.
 - ``page/upload.html``: nothing more. Its form posts files named ``images`` to the view ``read``.
 - ``page/result.html``: ``outcomes``, a tuple of `fedpriv.page.reading.Outcome` in the order of the files.
-- ``page/card.html``: nothing more.
+- ``page/card.html``: ``accuracies`` and ``by_class``, the tables of `fedpriv.page.figures`.
 - ``page/refused.html``: ``status``, ``reason`` (a `fedpriv.page.responses.Reason` as text) and
   ``retry_after_s``, a number or None: why a whole request was turned away.
 
 The view ``read`` answers ``Accept: application/json`` with the same in JSON: ``{"model": digest, "outcomes":
-[{"name", "refusal", "reading": {"probabilities": [{"name", "value"}], "top", "cannot_tell"}}]}``.
+[{"name", "refusal", "reading": {"probabilities": [{"name", "value"}], "top", "cannot_tell"}, "map"}]}``;
+``map`` is a `fedpriv.page.evidence.EvidenceMap` where the form had a field ``map``, and null otherwise.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from django.views.decorators.http import require_GET, require_POST
 from fedpriv.page import inference, throttle
 from fedpriv.page.config import current
 from fedpriv.page.decoder import Refused
+from fedpriv.page.figures import accuracies, by_class
 from fedpriv.page.limits import OverLimit, charge, settle
 from fedpriv.page.reading import Outcome, Refusal, status_of
 from fedpriv.page.responses import Reason, json_response, refuse, wants_json
@@ -65,7 +67,10 @@ def upload(request: HttpRequest) -> HttpResponse:
 @require_GET
 def card(request: HttpRequest) -> HttpResponse:
     """What the model is, knows and cost."""
-    return render(request, "page/card.html")
+    model_card = current().model_card
+    return render(
+        request, "page/card.html", {"accuracies": accuracies(model_card), "by_class": by_class(model_card)}
+    )
 
 
 @login_not_required
@@ -86,7 +91,7 @@ def read(request: HttpRequest) -> HttpResponse:
         records = charge(request.user.get_username(), model_digest, current().limits, len(files))
     except OverLimit as over:
         return refuse(request, 429, Reason.TOO_OFTEN, over.retry_after_s)
-    outcomes = _outcomes(files)
+    outcomes = _outcomes(files, with_maps="map" in request.POST)
     settle(records, outcomes)
     status = status_of(outcomes)
     if wants_json(request):
@@ -97,7 +102,7 @@ def read(request: HttpRequest) -> HttpResponse:
 read.takes_images = True  # type: ignore[attr-defined] # for fedpriv.page.middleware.MeasuredBodies
 
 
-def _outcomes(files: Sequence[UploadedFile]) -> tuple[Outcome, ...]:
+def _outcomes(files: Sequence[UploadedFile], *, with_maps: bool) -> tuple[Outcome, ...]:
     """One outcome a file; the images that could be decoded are read together."""
     reader = inference.reader()
     decoded: list[NDArray[np.float32] | Refusal] = []
@@ -107,9 +112,13 @@ def _outcomes(files: Sequence[UploadedFile]) -> tuple[Outcome, ...]:
         except Refused as refused:
             decoded.append(refused.refusal)
     readings = iter(reader.read([pixels for pixels in decoded if not isinstance(pixels, Refusal)]))
-    return tuple(
-        Outcome(file.name or "", refusal=pixels)
-        if isinstance(pixels, Refusal)
-        else Outcome(file.name or "", reading=next(readings))
-        for file, pixels in zip(files, decoded, strict=True)
-    )
+    outcomes = []
+    for file, pixels in zip(files, decoded, strict=True):
+        name = file.name or ""
+        if isinstance(pixels, Refusal):
+            outcomes.append(Outcome(name, refusal=pixels))
+        else:
+            reading = next(readings)
+            found = reader.map_evidence(pixels, reading) if with_maps else None
+            outcomes.append(Outcome(name, reading=reading, map=found))
+    return tuple(outcomes)
