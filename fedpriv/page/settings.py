@@ -35,7 +35,7 @@ _CONTENT_SECURITY_POLICY = {
         "default-src": ["'none'"],
         "script-src": ["'self'"],
         "style-src": ["'self'"],
-        "img-src": ["'self'", "data:", "blob:"],  # blob: the preview, data: an activation map
+        "img-src": ["'self'", "blob:"],  # blob: the browser's own preview
         "connect-src": ["'self'"],
         "form-action": ["'self'"],
         "frame-ancestors": ["'none'"],
