@@ -58,7 +58,8 @@ def test_everything_can_be_done_by_keyboard_alone(visit, drawn):
     keys.press("Tab")
     keys.type(PASSWORD)
     keys.press("Enter")
-    seen.tab.wait_for_selector("#upload")
+    seen.tab.wait_for_selector(".js #upload")
+    seen.tab.wait_for_load_state("load")
 
     def reach(selector, most=15):
         for _ in range(most):
