@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup wheels demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-accuracy bench-overhead bench-faults bench-soak clean
+.PHONY: help setup wheels demo test check lint coverage bench bench-masking bench-scale bench-dp-sgd bench-fuzz bench-verify bench-attack bench-page bench-accuracy bench-overhead bench-faults bench-soak translations clean
 
 help:
 	@echo "make demo    a whole federation on this machine: coordinator, three hospitals, TLS, masks, noise"
@@ -44,7 +44,7 @@ coverage: $(READY)
 
 check: lint coverage test
 
-bench: bench-masking bench-scale bench-overhead bench-dp-sgd bench-fuzz bench-verify bench-attack bench-faults bench-soak
+bench: bench-masking bench-scale bench-overhead bench-dp-sgd bench-fuzz bench-verify bench-attack bench-page bench-faults bench-soak
 
 bench-masking: $(READY)
 	$(BIN)/python benchmarks/masking.py --out out/bench/masking.json
@@ -67,6 +67,9 @@ bench-verify: $(READY)
 bench-attack: $(READY)
 	$(BIN)/python benchmarks/attack.py --out out/bench/attack
 
+bench-page: $(READY)
+	PYTHONPATH=tests $(BIN)/python benchmarks/page.py --out out/bench/page.json
+
 # Real smears in FEDPRIV_REAL_SMEARS, or drawn ones; about half an hour on two cores, and it goes on where it ended.
 bench-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py --out out/bench/accuracy
@@ -77,6 +80,9 @@ bench-faults: $(READY)
 
 bench-soak: $(READY)
 	PYTHONPATH=tests $(BIN)/python benchmarks/soak.py --out out/bench/soak.json
+
+translations: $(READY)
+	$(BIN)/python -c "import polib; po = polib.pofile('fedpriv/page/locale/ro/LC_MESSAGES/django.po'); po.save_as_mofile(po.fpath[:-2] + 'mo')"
 
 clean:
 	rm -rf $(VENV) wheels out

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from fedpriv.model.evaluate import evaluate
+from fedpriv.model.evaluate import evaluate, wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,10 +39,7 @@ def over_repetitions(values: Sequence[float]) -> Interval:
 
 def over_images(accuracy: float, images: int) -> Interval:
     """Wilson's interval for the accuracy on other images from the same source (Wilson 1927)."""
-    z = float(stats.norm.ppf((1 + _CONFIDENCE) / 2))
-    centre = (accuracy + z**2 / (2 * images)) / (1 + z**2 / images)
-    reach = z / (1 + z**2 / images) * np.sqrt(accuracy * (1 - accuracy) / images + z**2 / (4 * images**2))
-    return Interval(accuracy, float(centre - reach), float(centre + reach))
+    return Interval(accuracy, *wilson_interval(accuracy, images))
 
 
 def summary(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CLASSES = ("Benign", "Early", "Pre", "Pro")
 _MARK = ".fedpriv-demo"
+_DRAWN_SOURCE = "Smears drawn by fedpriv; no patient's image was used."
 _HOSPITALS, _PATIENTS_PER_HOSPITAL, _IMAGES_PER_PATIENT, _SEED = 3, 80, 8, 1
 
 
@@ -49,12 +50,15 @@ def demo(
     The coordinator and the hospitals are real processes, with TLS, keys, masks and noise. Without
     --images, blood smears are drawn first: no patient's image is needed to try fedpriv.
     """
+    from fedpriv.audit.model_card import model_card_of
     from fedpriv.cli.json_output import echo_json
     from fedpriv.cli.local_federation import found
     from fedpriv.cli.model import SplitName, evaluation_of
     from fedpriv.cli.round_view import RoundView, summary_of
     from fedpriv.coordinator import service
     from fedpriv.coordinator.bundle import write_bundle
+    from fedpriv.model.folder import load_model
+    from fedpriv.model.model_card import write_model_card
     from fedpriv.study import load_study
 
     # What is given is checked first: a mistake must not cost an older demo.
@@ -94,6 +98,17 @@ def demo(
     )
     (out / bundle.name).symlink_to(bundle.relative_to(out))
     result = evaluation_of(run.folder, index.folder, SplitName.TEST)
+    write_model_card(
+        run.model_folder,
+        model_card_of(
+            bundle,
+            load_model(run.model_folder).card,
+            source=_DRAWN_SOURCE if images is None else None,
+            held_out=result,
+            new_hospitals=None,
+            without_privacy=None,
+        ),
+    )
     if as_json:
         echo_json({**summary_of(run, ended), **_figures(result)})
     else:
@@ -246,3 +261,4 @@ def _report(run: RunFolder, short: Path, ended: list[RoundEnded], result: Evalua
     typer.echo(f"next: fedpriv model show {short}")
     typer.echo(f"      fedpriv audit verify {short.parent / BUNDLE_FILE}")
     typer.echo(f"      fedpriv audit report {short.parent / BUNDLE_FILE} --out report.html")
+    typer.echo(f"      fedpriv page user add NAME, then fedpriv page start --model {short}")

@@ -10,7 +10,7 @@ import click
 import typer.core
 
 from fedpriv import __version__
-from fedpriv.cli import audit, coordinator, data, demo, keys, model, node, rounds, study
+from fedpriv.cli import audit, coordinator, data, demo, keys, model, node, page, rounds, study
 from fedpriv.cli.examples import example
 from fedpriv.cli.outcome import FAILED, INTERRUPTED, USAGE, Outcome, Told, outcome_of
 
@@ -35,6 +35,7 @@ app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")
+app.add_typer(page.app, name="page")
 
 
 def _print_version(value: bool) -> None:

@@ -7,6 +7,8 @@ equal bins of confidence (Guo et al. 2017, equation 3).
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _CALIBRATION_BINS = 15
 _BATCH = 64
+_CONFIDENCE = 0.95
 
 
 class ClassFigures(msgspec.Struct, frozen=True):
@@ -71,6 +74,17 @@ def evaluate(
         classes=figures,
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
     )
+
+
+def wilson_interval(share: float, images: int) -> tuple[float, float]:
+    """Where the true share lies, 95 % of the time, after ``share`` of ``images`` independent ones.
+
+    *Source*: Wilson 1927; Brown, Cai and DasGupta 2001, equation 4.
+    """
+    z = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2)
+    centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
+    reach = z / (1 + z**2 / images) * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
+    return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
 def _figures(confusion: NDArray[np.int64], number: int, name: str) -> ClassFigures:

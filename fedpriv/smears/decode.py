@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from fedpriv.errors import ImageError
 
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 SMALLEST_SIDE_PX = 64
 LARGEST_PIXELS = 50_000_000  # an 8192 x 6000 microscope camera fits; a decompression bomb does not
+LARGEST_UPLOAD_PIXELS = 25_000_000  # a 6000 x 4000 camera fits; it takes 0.7 GB, maybe twice at once
 
 # Microscope software burns its scale bar into the lower right corner, and its style differs between
 # classes. On 224 x 224 fields all of it lies within the last 36 columns and 33 rows; 40 leaves a margin
@@ -31,11 +33,57 @@ LARGEST_PIXELS = 50_000_000  # an 8192 x 6000 microscope camera fits; a decompre
 SCALE_BAR_FRACTION = 40 / 224
 COVER_RGB = (255, 255, 255)
 
-_OPAQUE_MODES = frozenset({"L", "RGB", "CMYK", "YCbCr"})
+_OPAQUE_MODES = frozenset({"L", "RGB", "YCbCr"})
 _TRANSPARENT_MODES = frozenset({"P", "LA", "PA", "RGBA"})  # a palette may hold a transparent colour
 
-
 _CONTENT_LABEL = b"fedpriv-image-content-v1"
+
+
+class Flaw(StrEnum):
+    """Why a file is not decoded."""
+
+    NOT_AN_IMAGE = "not_an_image"
+    TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    PIXEL_MODE = "pixel_mode"
+    SEVERAL_FRAMES = "several_frames"
+    DAMAGED = "damaged"
+
+
+class BadImage(ImageError):
+    """A file that is not decoded, for the reason ``flaw``."""
+
+    def __init__(self, flaw: Flaw, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.flaw = flaw
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Which files are decoded: formats by Pillow's names, pixel modes, size, whether of several frames."""
+
+    formats: tuple[str, ...]
+    modes: frozenset[str]
+    largest_pixels: int
+    several_frames: bool
+
+
+FILES = Accepted(
+    ("JPEG", "PNG", "TIFF", "BMP"),
+    _OPAQUE_MODES | _TRANSPARENT_MODES | {"CMYK"},
+    LARGEST_PIXELS,
+    several_frames=True,
+)
+"""Of a hospital's own folder, whose admin chose them; of several frames the first is taken."""
+
+UPLOADS = Accepted(
+    ("JPEG", "PNG", "TIFF"),
+    _OPAQUE_MODES | _TRANSPARENT_MODES,
+    LARGEST_UPLOAD_PIXELS,
+    several_frames=False,
+)
+"""From a stranger to the code: the fewest decoders. Which frame is meant, and which colours CMYK stands for
+without its profile, would be a guess behind the back of whoever reads the answer."""
 
 
 class Decoded(NamedTuple):
@@ -66,50 +114,69 @@ def read_image(path: Path, size: int) -> Decoded:
     except OSError as error:
         raise ImageError(f"{path.name}: cannot be read ({error.strerror})") from error
     with stream:
-        return _read_stream(stream, path.name, size)
+        upright = _upright(stream, path.name, FILES)
+        content = _content(upright)
+        return Decoded(_preprocess(upright, size), content)
 
 
-def decode_stream(stream: BinaryIO, name: str, size: int) -> NDArray[np.float32]:
-    """Like `decode`, from an open binary stream; ``name`` is what errors call it."""
-    return _read_stream(stream, name, size).pixels
+def decode_stream(stream: BinaryIO, name: str, size: int, accepted: Accepted = FILES) -> NDArray[np.float32]:
+    """Like `decode`, from an open binary stream; ``name`` is what errors, all of them `BadImage`, call it."""
+    return _preprocess(_upright(stream, name, accepted), size)
 
 
-def _read_stream(stream: BinaryIO, name: str, size: int) -> Decoded:
+def _upright(stream: BinaryIO, name: str, accepted: Accepted) -> Image.Image:
+    """The whole image in RGB, turned as EXIF says; nothing else of the metadata is used."""
     try:
-        with Image.open(stream, formats=FORMATS) as image:
-            _check_header(image, name)
-            upright = _to_rgb(ImageOps.exif_transpose(image))
-            content = _content(upright)
-            return Decoded(_preprocess(upright, size), content)
+        with Image.open(stream, formats=accepted.formats) as image:
+            _check_header(image, name, accepted)
+            return _to_rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a JPEG, PNG, TIFF or BMP image") from error
+        *most, last = accepted.formats
+        raise BadImage(Flaw.NOT_AN_IMAGE, f"{name}: not a {', '.join(most)} or {last} image") from error
     except Image.DecompressionBombError as error:
-        raise _too_large(name) from error
+        raise _too_large(name, accepted) from error
     except Exception as error:  # hostile bytes make Pillow's decoders raise nearly anything
-        raise ImageError(f"{name}: corrupt or truncated") from error
+        raise BadImage(Flaw.DAMAGED, f"{name}: corrupt or truncated") from error
 
 
-def _check_header(image: Image.Image, name: str) -> None:
+def _check_header(image: Image.Image, name: str, accepted: Accepted) -> None:
     """Refuse what must not be decoded; only the header has been read so far."""
     width, height = image.size
     if min(width, height) < SMALLEST_SIDE_PX:
-        raise ImageError(
+        raise BadImage(
+            Flaw.TOO_SMALL,
             f"{name}: {width} x {height} pixels, the smallest side allowed is {SMALLEST_SIDE_PX}",
         )
-    if width * height > LARGEST_PIXELS:
-        raise _too_large(name)
-    if image.mode not in _OPAQUE_MODES | _TRANSPARENT_MODES:
-        raise ImageError(
-            f"{name}: pixel mode {image.mode} is not supported",
-            hint="save it as 8-bit RGB; how to reduce 16-bit greys is your microscope's decision, not ours",
+    if width * height > accepted.largest_pixels:
+        raise _too_large(name, accepted)
+    deep = _is_deep(image)
+    if deep or image.mode not in accepted.modes:
+        raise BadImage(
+            Flaw.PIXEL_MODE,
+            f"{name}: pixel mode {image.mode}{' with 16 bits a channel' if deep else ''} is not supported",
+            hint="save it as 8-bit RGB; how to reduce 16-bit values is your microscope's decision, not ours",
         )
+    if not accepted.several_frames and getattr(image, "n_frames", 1) > 1:
+        raise BadImage(Flaw.SEVERAL_FRAMES, f"{name}: holds several images", hint="export one field a file")
 
 
-def _too_large(name: str) -> ImageError:
-    return ImageError(
-        f"{name}: more than {LARGEST_PIXELS:,} pixels", hint="export single fields, not whole slides"
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a channel has 16 bits, of which Pillow would drop the lower 8 without a word."""
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else ()
+    for tile in tiles:
+        raw_mode = tile.args[0] if isinstance(tile.args, tuple) else tile.args
+        if isinstance(raw_mode, str) and ";16" in raw_mode:
+            return True
+    return False
+
+
+def _too_large(name: str, accepted: Accepted) -> BadImage:
+    return BadImage(
+        Flaw.TOO_LARGE,
+        f"{name}: more than {accepted.largest_pixels:,} pixels",
+        hint="export single fields, not whole slides",
     )
 
 

@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from fedpriv.model.folder import load_model
+from fedpriv.model.folder import Claim, load_model, save_model
+from fedpriv.model.model_card import read_model_card
 
 
 def fedpriv(*arguments, timeout=280):
@@ -45,6 +48,42 @@ def test_the_accuracy_is_what_a_new_process_finds(demo, smears):
     done = fedpriv("model", "evaluate", said["run"], "--images", smears.folder, "--split", "test", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["accuracy"] == said["accuracy"]
+
+
+def test_it_leaves_a_model_card_with_the_accuracy_that_it_printed(demo, smears, tmp_path):
+    out, said = demo
+    folder = out / "run" / "model"
+    made = read_model_card(folder, load_model(folder).card)
+    assert (made.held_out.accuracy, made.held_out.images) == (said["accuracy"], said["test_images"])
+    assert (made.hospitals, made.new_hospitals, made.without_privacy) == (3, None, None)
+    assert made.proof.claims > 100
+    assert made.source is None  # these images were given, and nobody said where they come from
+
+
+def test_a_model_card_counts_new_hospitals_and_a_model_without_noise_apart(demo, smears, tmp_path):
+    out, _ = demo
+    shutil.copytree(smears.folder, tmp_path / "smears")
+    manifest = tmp_path / "smears" / "manifest.csv"
+    rows = manifest.read_text().splitlines()
+    place = rows[0].split(",").index("hospital")
+    moved = [row.split(",") for row in rows]
+    for row in moved:
+        row[place] = "D" if row[place] == "C" else row[place]
+    manifest.write_text("".join(",".join(row) + "\n" for row in moved))
+    saved = load_model(out / "run" / "model")
+    plain = msgspec.structs.replace(saved.card, privacy=Claim(unit="image", noise="none", delta=1e-5))
+    save_model(tmp_path / "plain", plain, saved.vector)
+    done = fedpriv(
+        *("model", "card", (out / "run").resolve(), "--images", tmp_path / "smears", "--json"),
+        *("--new-hospital", "D", "--without-privacy", tmp_path / "plain", "--source", "drawn"),
+    )
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    split = rows[0].split(",").index("split")
+    held_out = sum(row[split] == "test" and row[place] != "D" for row in moved)
+    assert made["held_out"]["images"] == made["without_privacy"]["images"] == held_out
+    assert made["new_hospitals"]["images"] == sum(row[place] == "D" for row in moved)
+    assert made["held_out"]["accuracy"] == made["without_privacy"]["accuracy"]  # it is the same network here
 
 
 def test_its_bundle_verifies_with_every_journal(demo):

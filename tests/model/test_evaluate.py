@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpriv.model.evaluate import evaluate, predict
+from fedpriv.model.evaluate import evaluate, predict, wilson_interval
 from fedpriv.model.network import build_network
 from fedpriv.study import NetworkName
 
@@ -69,3 +69,14 @@ def test_probabilities_add_up_and_do_not_depend_on_the_batch():
     assert probabilities.shape == (70, 4)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-12)
     np.testing.assert_allclose(predict(model, images[65:66])[0], probabilities[65], rtol=1e-3, atol=1e-6)
+
+
+def test_wilsons_interval_is_that_of_published_tables():
+    # Newcombe 1998, table I, method 3 (score without continuity correction).
+    for hits, images, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+    ):
+        assert wilson_interval(hits / images, images) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(1.0, 29)[1] == 1.0
