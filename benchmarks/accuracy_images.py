@@ -71,5 +71,6 @@ def load(folder: Path) -> Smears:
 def drawn(folder: Path) -> Path:
     """Generated smears of five hospitals, drawn once."""
     if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
         generate(folder, hospitals=5, patients_per_hospital=68, images_per_patient=8, seed=6)
     return folder
