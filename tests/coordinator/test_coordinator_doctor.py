@@ -105,7 +105,8 @@ def test_a_home_that_others_can_write(home):
     home.folder.chmod(0o777)
     finds(home, "permissions", Health.FAIL, "others can write", "chmod go-w")
     home.folder.chmod(0o755)
-    home.flower_folder.mkdir(mode=0o755)
+    home.flower_folder.mkdir()
+    home.flower_folder.chmod(0o755)
     finds(home, "permissions", Health.WARN, "others can read", "chmod go-rwx")
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 from support.faulty import DEADLINES
+from support.rosters import sealed
 
 from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted, open_run
 from fedpriv.identity.enrolment import collect, new_request
@@ -379,9 +380,10 @@ def _wrong_roster(federation, who):
     path = federation.home_of(who, VICTIM) / "roster.toml"
     right = path.read_text()
     identities = [node.identity() for name, node in federation.nodes.items() if name != "C"]
-    requests = [new_request(identity) for identity in [*identities, new_identity("C")]]
+    identities.append(new_identity("C"))
+    requests = [new_request(identity) for identity in identities]
     wrong = collect(federation.study.study.name, federation.coordinator.operator(), requests)
-    path.write_text(dump_roster(wrong))
+    path.write_text(dump_roster(sealed(wrong, federation.coordinator.identity(), *identities)))
     try:
         yield
     finally:

@@ -206,9 +206,9 @@ class FaultyFederation(LocalFederation):
         return self.coordinator.flower_folder if who == "superlink" else self.coordinator.folder
 
     def wait_for_traffic(self, line):
-        """Wait until what was sent through ``line`` arrives again."""
+        """Wait until more arrives through ``line`` than was on its way when it healed."""
         before = line.carried
-        _wait(lambda: line.carried >= before + 10, "nothing came through a healed line")
+        _wait(lambda: line.carried >= before + 40, "nothing came through a healed line")
 
     # What is spoiled.
 
