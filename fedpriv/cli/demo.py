@@ -48,9 +48,11 @@ def demo(
     """Run a whole federation on this machine, from keys to a model.
 
     The coordinator and the hospitals are real processes, with TLS, keys, masks and noise. Without
-    --images, blood smears are drawn first: no patient's image is needed to try fedpriv.
+    --images, blood smears are drawn first: no patient's image is needed to try fedpriv. Exit code 0 if
+    every round was complete, 1 if one failed.
     """
     from fedpriv.audit.model_card import model_card_of
+    from fedpriv.cli.final_word import all_complete
     from fedpriv.cli.json_output import echo_json
     from fedpriv.cli.local_federation import found
     from fedpriv.cli.model import SplitName, evaluation_of
@@ -113,6 +115,8 @@ def demo(
         echo_json({**summary_of(run, ended), **_figures(result)})
     else:
         _report(run, short, ended, result)
+    if not all_complete(ended):
+        raise typer.Exit(1)
 
 
 def _make_room(out: Path, *given: Path | None) -> None:
@@ -239,14 +243,14 @@ def _figures(result: Evaluation) -> dict[str, float]:
 
 
 def _report(run: RunFolder, short: Path, ended: list[RoundEnded], result: Evaluation) -> None:
-    from fedpriv.cli.final_word import first_line, lost_largest
+    from fedpriv.cli.final_word import all_complete, first_line, lost_largest
     from fedpriv.cli.round_view import claim_lines, time_line
     from fedpriv.coordinator.rounds import claim_of
     from fedpriv.coordinator.run_folder import BUNDLE_FILE
 
     figures = _figures(result)
     typer.echo()
-    if lost_largest(run):
+    if lost_largest(run) or not all_complete(ended):
         typer.echo(first_line(run, ended))
     typer.echo(
         f"test accuracy {result.accuracy:.1%} on {result.images} images (always saying the largest class: "

@@ -40,6 +40,11 @@ def largest_hospitals(study: Study) -> list[str]:
     return found if len(found) < len(study.hospitals) else []
 
 
+def all_complete(ended: Sequence[RoundEnded]) -> bool:
+    """Whether nothing failed: what exit code 0 says of the rounds of one command."""
+    return all(line.outcome == "complete" for line in ended)
+
+
 def first_line(run: RunFolder, ended: Sequence[RoundEnded]) -> str:
     """What came of ``ended``, the rounds of one command, and what the whole run lost."""
     complete = sum(line.outcome == "complete" for line in ended)

@@ -31,7 +31,7 @@ def run_rounds(
     round was complete, 1 if one failed. A failed round is recorded and its cost counts. After three
     failures in a row no more are tried. The last words say whose images are in which round.
     """
-    from fedpriv.cli.final_word import contribution_lines, first_line
+    from fedpriv.cli.final_word import all_complete, contribution_lines, first_line
     from fedpriv.cli.json_output import echo_json
     from fedpriv.cli.round_view import RoundView, claim_lines, summary_of, time_line
     from fedpriv.coordinator import service
@@ -58,5 +58,5 @@ def run_rounds(
         typer.echo(
             f"for auditors: {run.folder / BUNDLE_FILE}; `fedpriv coordinator bundle` adds journals to it"
         )
-    if any(line.outcome != "complete" for line in ended):
+    if not all_complete(ended):
         raise typer.Exit(1)

@@ -4,7 +4,7 @@ import pytest
 from support.memory import MemoryFederation
 from support.studies import FULL_BATCH, small_study
 
-from fedpriv.cli.final_word import contribution_lines, first_line, spans
+from fedpriv.cli.final_word import all_complete, contribution_lines, first_line, spans
 from fedpriv.cli.round_view import summary_of
 from fedpriv.secagg.messages import Stage
 
@@ -31,6 +31,12 @@ def test_a_run_that_lost_nobody_says_how_many_rounds(federation):
     ended = federation.rounds(2)
     assert first_line(federation.run, ended) == "2 of 2 rounds complete"
     assert contribution_lines(federation.run) == [f"{name} is in 2 of 2 complete rounds" for name in "ABC"]
+
+
+def test_one_failed_round_is_no_exit_code_0(federation):
+    ended = [federation.round(), lose(federation, "AB")]
+    assert all_complete(ended[:1])
+    assert not all_complete(ended)
 
 
 def test_a_lost_largest_hospital_stands_first_even_if_every_round_was_complete(federation):
