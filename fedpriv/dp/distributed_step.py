@@ -78,6 +78,7 @@ class DistributedStep:
         places = sampler.records_per_unit
         most = min(_MOST_RECORDS, records_per_chunk(model, places))
         self._units_per_chunk = max(1, most // places)
+        self._beside = ThreadPoolExecutor(max_workers=1)
         held = HeldRecords(images, labels)
 
         @tf.function(  # type: ignore[untyped-decorator]
@@ -91,26 +92,24 @@ class DistributedStep:
     def integer_sum(self) -> NDArray[np.int64]:
         """One term for the masked sum, int64 (trainable parameters,), in the order of weights.
 
-        Noise is drawn and gradients are rounded in a thread beside TensorFlow's, which leaves room for it.
+        Noise is drawn and gradients are rounded in a thread beside TensorFlow's, which leave room for it.
         """
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            noise = beside.submit(discrete_gaussian, self._dimension, self._shares.standard_deviation)
-            total = self._rounded_sum(self._sampler.draw())
-            total += noise.result()
+        noise = self._beside.submit(discrete_gaussian, self._dimension, self._shares.standard_deviation)
+        total = self._rounded_sum(self._sampler.draw())
+        total += noise.result()
         return total
 
     def _rounded_sum(self, sample: NDArray[np.int64]) -> NDArray[np.int64]:
         """What noise must hide: it stays in this object. A chunk is rounded while the next is computed."""
         total = np.zeros(self._dimension, dtype=np.int64)
         rounding: Future[NDArray[np.int64]] | None = None
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            for places in equal_chunks(sample, self._units_per_chunk):
-                gradients = self._chunk_gradients(places).numpy()
-                if rounding:  # no more than two chunks' gradients at once
-                    total += rounding.result()
-                rounding = beside.submit(self._rounded_chunk, gradients)
-            if rounding:
+        for places in equal_chunks(sample, self._units_per_chunk):
+            gradients = self._chunk_gradients(places).numpy()
+            if rounding:  # no more than two chunks' gradients at once
                 total += rounding.result()
+            rounding = self._beside.submit(self._rounded_chunk, gradients)
+        if rounding:
+            total += rounding.result()
         return total
 
     def _rounded_chunk(self, gradients: NDArray[np.float32]) -> NDArray[np.int64]:
