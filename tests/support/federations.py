@@ -7,7 +7,7 @@ from fedpriv.coordinator.home import Deadlines
 from fedpriv.study import parse_study
 
 CLASSES = ("Benign", "Early", "Pre", "Pro")
-QUICK = Deadlines(join_s=90.0, answer_s=30.0, training_s=45.0)
+QUICK = Deadlines(join_s=90.0, answer_s=20.0, training_s=25.0)
 
 
 def small_study(*, rounds=8, **training):
