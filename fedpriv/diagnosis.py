@@ -37,6 +37,10 @@ _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
 _TIME_ERROR = 5  # ntp_adjtime(3): no time server keeps the clock
 
 
+PACKAGES = ("tensorflow", "tf-keras", "tensorflow-privacy", "dp-accounting", "flwr", "cryptography", "numpy")
+"""Whose versions must be equal everywhere: they decide what a gradient, a sum and an epsilon are."""
+
+
 class Health(StrEnum):
     """``WARN`` does not keep anybody from working, ``FAIL`` does."""
 

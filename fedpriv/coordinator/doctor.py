@@ -18,6 +18,7 @@ from fedpriv.coordinator.home import CONFIG, open_home
 from fedpriv.coordinator.run_folder import RoundEnded, open_run
 from fedpriv.coordinator.superlink import DATABASE, check_free
 from fedpriv.diagnosis import (
+    PACKAGES,
     Diagnosis,
     Health,
     clock,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from fedpriv.identity.roster import Roster
     from fedpriv.study import Study
 
-_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-privacy", "dp-accounting", "flwr", "cryptography", "numpy")
 _RENEW = "`fedpriv coordinator certificate`, then start the coordinator again"
 _NEW_AUTHORITY = "`fedpriv coordinator certificate --new-authority`, then enrol anew"
 
@@ -56,7 +56,7 @@ def examine(
     ``study_path`` is the study that is to be run, None for that of the last run. ``compare`` is what the
     doctor of a hospital printed as JSON: versions are held against it.
     """
-    own = versions(_PACKAGES)
+    own = versions(PACKAGES)
     yield own
     if compare is not None:
         yield same_versions(own, compare)

@@ -10,6 +10,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from fedpriv.diagnosis import (
+    PACKAGES,
     Diagnosis,
     Health,
     clock,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from fedpriv.node.home import NodeHome
     from fedpriv.study import Study
 
-_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-privacy", "dp-accounting", "flwr", "cryptography", "numpy")
 _JOURNAL_FIX = "keep the folder as it is, tell the operator, and go on from the newest backup that verifies"
 _POLICY_FIX = "ask for a study that fits [policy] of node.toml, or change the policy if you may"
 _NEARLY_SPENT = 0.9
@@ -49,7 +49,7 @@ def examine(folder: Path, *, compare: Path | None = None) -> Iterator[Diagnosis]
 
     ``compare`` is what the doctor of another member printed as JSON: versions are held against it.
     """
-    own = versions(_PACKAGES)
+    own = versions(PACKAGES)
     yield own
     if compare is not None:
         yield same_versions(own, compare)

@@ -209,7 +209,7 @@ def test_a_roster_with_another_key_of_ours(home):
 
 
 def test_a_package_that_is_gone(home, monkeypatch):
-    monkeypatch.setattr(doctor, "_PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr(doctor, "PACKAGES", ("numpy", "no-such-package"))
     fails(home, "versions", "not installed: no-such-package", "install fedpriv again")
 
 
