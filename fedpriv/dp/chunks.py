@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-GRAIN = 8
+GRAIN = 4
 """Records, or one unit if it has more places."""
 
 
-def padded_chunks(sample: NDArray[np.int64], most_records: int) -> Iterator[NDArray[np.int32]]:
+def padded_chunks(
+    sample: NDArray[np.int64], most_records: int, *, at_once: int = 1
+) -> Iterator[NDArray[np.int32]]:
     """``sample``, (units drawn, places), in as few chunks of ``most_records`` as will do, alike in size.
 
-    A chunk is int32 (units, places), filled up with units of ABSENT places.
+    Their number is a multiple of ``at_once``, of how many are computed at a time, where the sample is large
+    enough. A chunk is int32 (units, places), filled up with units of ABSENT places.
     """
     _, places = sample.shape
     grain = max(1, GRAIN // places)
     grains = -(-len(sample) // grain)
-    chunks = -(-grains // max(1, most_records // (grain * places)))
+    turns = -(-grains // (at_once * max(1, most_records // (grain * places))))
+    chunks = min(grains, at_once * turns)
     ends = [grain * (number * grains // chunks) for number in range(1, chunks + 1)]
     for start, end in zip([0, *ends], ends, strict=False):
         yield _filled_up(sample[start:end], end - start)

@@ -94,6 +94,7 @@ class PrivateStep:
     def _clipped_sum(self, sample: NDArray[np.int64]) -> NDArray[np.float64]:
         """What noise must hide: it stays in this object. Two chunks at a time leave no core idle."""
         total = np.zeros(self._dimension)
-        for part in self._threads.map(self._chunk_sum, padded_chunks(sample, self._most_records)):
+        chunks = padded_chunks(sample, self._most_records, at_once=_CHUNKS_AT_ONCE)
+        for part in self._threads.map(self._chunk_sum, chunks):
             total += part.numpy()
         return total

@@ -189,9 +189,9 @@ def test_neighbouring_datasets_give_the_same_shape_type_and_nothing_else(model):
 def test_chunks_change_nothing_but_the_memory(model, monkeypatch):
     whole = signal(make_step(model))
     monkeypatch.setattr(memory, "CHUNK_BYTES", 1)
-    in_eights = make_step(model)
-    assert in_eights._most_records < chunks.GRAIN
-    assert np.linalg.norm(signal(in_eights) - whole) < 1e-5 * np.linalg.norm(whole)
+    in_small_ones = make_step(model)
+    assert in_small_ones._most_records < chunks.GRAIN
+    assert np.linalg.norm(signal(in_small_ones) - whole) < 1e-5 * np.linalg.norm(whole)
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 17, 64])
