@@ -38,10 +38,11 @@ class Lost:
 
 @dataclass(slots=True)
 class Arrival:
-    """A reply that was announced and is fetched piece by piece; ``missing`` are the ids of the rest."""
+    """A reply that was announced: its ``content`` came along, or pieces of it are ``missing``, by id."""
 
     message_id: str
-    missing: list[str]
+    content: object = field(default=None, repr=False)
+    missing: list[str] = field(default_factory=list)
     pieces: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 

@@ -25,8 +25,16 @@ from flwr.client.grpc_rere_client.connection import grpc_request_response
 from flwr.common import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.grpc import on_channel_state_change
 from flwr.common.retry_invoker import RetryInvoker, exponential
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse, DeactivateNodeRequest
+from flwr.common.serde import message_to_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    ActivateNodeResponse,
+    DeactivateNodeRequest,
+    PushMessagesRequest,
+)
 from flwr.proto.fleet_pb2_grpc import FleetStub
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.node_pb2 import Node
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -50,18 +58,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from flwr.proto.message_pb2 import ObjectTree
 
 MESSAGE_TYPE = "query.fedpriv"
 
 _CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB
-_POLL_TIMEOUT_S = 10.0  # it carries next to nothing: on a line that was cut, TCP would wait for minutes
+_POLL_TIMEOUT_S = 15.0  # it carries at most 2 MB: on a line that was cut, TCP would wait for minutes
 _GOODBYE_TIMEOUT_S = 0.5
 _STOP_CHECK_S = 0.1
 # Every poll, and every object of a message, costs the SuperLink 3 ms of its one core: a round is little else.
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.4
 _FIRST_PULL_S, _LAST_PULL_S = 0.02, 0.2
-_INLINE_BYTES = 4_000_000  # a longer vector is cut into objects of its own; both sides must agree
+_INLINE_BYTES = 2_000_000  # a longer vector is cut into objects of its own; both sides must agree
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
 _WATCHER_CHECK_S = 0.01
@@ -205,7 +212,7 @@ def _end_watcher(channel: grpc.Channel) -> None:
 
 
 class _Client(NamedTuple):
-    """What flwr's client gives, in its order."""
+    """What flwr's client gives, in its order, and the calls that it is made of."""
 
     node_id: int
     receive: Callable[[], tuple[Message, ObjectTree] | None]
@@ -215,6 +222,7 @@ class _Client(NamedTuple):
     pull_object: Callable[[int, str], bytes]
     push_object: Callable[[int, str, bytes], None]
     confirm: Callable[[int, str], None]
+    calls: _FleetCalls
 
 
 class _Link:
@@ -250,7 +258,7 @@ class _Link:
                 try:
                     self._report(LinkState.CONNECTED)
                     self._backoff.reset()
-                    self._serve(_Client(*functions))
+                    self._serve(_Client(*functions, calls))
                 except _CallFailed:
                     pass  # kept in calls.failure
                 except Exception as error:  # noqa: BLE001 - flwr's context would swallow it
@@ -324,14 +332,16 @@ def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
     metadata = message.metadata
     if metadata.message_type != MESSAGE_TYPE:
         raise ProtocolRefused(f"type {metadata.message_type!r} is not on the allow-list")
+    contents: dict[str, bytes] = {}
     try:
-        contents = pull_objects(
-            [node.object_id for node in iterate_object_tree(tree)],
-            partial(client.pull_object, metadata.run_id),
-            max_time=_OBJECTS_TIMEOUT_S,
-            initial_backoff=_FIRST_PULL_S,  # the coordinator pushes them while we pull
-            backoff_cap=_LAST_PULL_S,
-        )
+        if tree.children:  # of a short message there are no objects: its content came along
+            contents = pull_objects(
+                [node.object_id for node in iterate_object_tree(tree)],
+                partial(client.pull_object, metadata.run_id),
+                max_time=_OBJECTS_TIMEOUT_S,
+                initial_backoff=_FIRST_PULL_S,  # the coordinator pushes them while we pull
+                backoff_cap=_LAST_PULL_S,
+            )
         client.confirm(metadata.run_id, metadata.message_id)
     except (ObjectUnavailableError, ObjectIdNotPreregisteredError) as error:
         raise ProtocolRefused("its objects never arrived") from error
@@ -340,15 +350,26 @@ def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
             raise ProtocolRefused("its run has ended") from error
         raise
     try:
-        inflated = cast("Message", inflate_object_from_contents(metadata.message_id, contents))
-        return _from_content(inflated.content)
+        if contents:
+            message = cast("Message", inflate_object_from_contents(metadata.message_id, contents))
+        return _from_content(message.content)
     except Exception as error:
         raise ProtocolRefused(f"not a request: {type(error).__name__}") from error
 
 
 def _push(client: _Client, reply: Message) -> None:
+    """Send what is short whole, in one call; otherwise as flwr does, in objects."""
     with no_object_id_recompute():
         reply.metadata.__dict__["_message_id"] = reply.object_id
+        if not reply.content.array_records:
+            request = PushMessagesRequest(
+                node=Node(node_id=client.node_id),
+                messages_list=[message_to_proto(reply)],
+                message_object_trees=[ObjectTree(object_id=reply.object_id)],
+                clientapp_runtime_list=[_NO_RUNTIME_S],
+            )
+            client.calls.PushMessages(request)
+            return
         objects = get_all_nested_objects(reply)
         missing = client.send(reply, get_object_tree(reply), _NO_RUNTIME_S)
         push_objects(objects, partial(client.push_object, reply.metadata.run_id), object_ids_to_push=missing)

@@ -62,7 +62,7 @@ class Post:
 
     def answer(self, node: int, *, sender: int | None = None, failed: bool = False) -> None:
         sender = node if sender is None else sender
-        self.news.append(Announcement(self.last_id(node), sender, failed, Arrival(f"r{node}", [])))
+        self.news.append(Announcement(self.last_id(node), sender, failed, Arrival(f"r{node}")))
 
 
 @pytest.fixture

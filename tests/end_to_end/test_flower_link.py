@@ -1,9 +1,11 @@
 """The link with real processes, TLS and node authentication on loopback, and the faults it must outlive."""
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fedpriv.coordinator import flower
 from fedpriv.coordinator.exchange import LossReason, Lost
 from fedpriv.coordinator.flower import FlowerLink, Members
-from fedpriv.coordinator.superlink import Addresses, SuperLink, TlsFiles
+from fedpriv.coordinator.superlink import DATABASE, Addresses, SuperLink, TlsFiles
 from fedpriv.errors import InputError, RoundFailed, Unreachable
 from fedpriv.identity import keys, tls
 from fedpriv.node.flower import LinkState, serve
@@ -170,11 +172,26 @@ def test_each_hospital_gets_its_own_request_and_gives_its_own_reply(link):
     assert link.online() == set(NAMES)
 
 
-def test_a_vector_of_four_megabytes_arrives_unchanged_both_ways(link):
-    vectors = {name: os.urandom(MEGABYTES_4) for name in NAMES}
+@pytest.mark.parametrize("length", [flower._INLINE_BYTES, MEGABYTES_4], ids=["whole", "in-objects"])
+def test_a_long_vector_arrives_unchanged_both_ways(link, length):
+    vectors = {name: os.urandom(length) for name in NAMES}
     requests = {name: Envelope(Stage.UPLOAD, b"v", vectors[name]) for name in NAMES}
     replies = dict(link.ask(requests, 60))
     assert {name: reply.vector for name, reply in replies.items()} == vectors
+
+
+def test_long_and_short_requests_may_be_asked_together(link):
+    vectors = {name: os.urandom(length) for name, length in zip(NAMES, (0, 10, MEGABYTES_4), strict=True)}
+    replies = dict(link.ask({name: Envelope(Stage.UPLOAD, b"v", vectors[name]) for name in NAMES}, 60))
+    assert {name: reply.vector for name, reply in replies.items()} == vectors
+
+
+@pytest.mark.parametrize("length", [800_000, MEGABYTES_4], ids=["whole", "in-objects"])
+def test_what_was_answered_leaves_nothing_in_the_state_of_flower(link, place, length):
+    assert set(ask(link, b"leave nothing", vector=bytes(length))) == set(NAMES)
+    with contextlib.closing(sqlite3.connect(place.folder / "flower" / DATABASE)) as state:
+        for table in ("objects", "run_objects", "object_children", "message_ins", "message_res"):
+            assert state.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
 
 
 def test_the_same_vector_to_all_and_one_longer_than_a_chunk_of_flower(link):
