@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+    from fedpriv.coordinator.flower import Members
     from fedpriv.coordinator.home import CoordinatorHome
     from fedpriv.coordinator.superlink import SuperLink
     from fedpriv.logs import Log
@@ -60,7 +61,7 @@ def keep_open(home: CoordinatorHome, log: Log) -> None:
             if link.process_id is None:
                 words = f"Flower's SuperLink ended by itself (see {link.log}); starting it again"
                 logs.event(_log, "superlink_ended", words, level=logging.WARNING)
-                _start_again(link, stop)
+                _start_again(link, known, stop)
                 continue
             with contextlib.suppress(Unreachable):  # a busy moment; the process is alive
                 door.look(known.online())
@@ -68,18 +69,26 @@ def keep_open(home: CoordinatorHome, log: Log) -> None:
     logs.event(_log, "closed", "closed")
 
 
-def _start_again(link: SuperLink, stop: threading.Event) -> None:
+def _start_again(link: SuperLink, known: Members, stop: threading.Event) -> None:
     """Start ``link`` after it ended, with pauses between tries; its last error if it does not come up."""
     backoff = Backoff(_FIRST_PAUSE_S, _LAST_PAUSE_S)
     for _ in range(_STARTS_IN_A_ROW - 1):
         if stop.wait(backoff.pause_s()):
             return
-        try:
-            link.start()
-        except (Unreachable, HomeError):
-            continue
-        return
+        with contextlib.suppress(Unreachable, HomeError):
+            _start(link, known)
+            return
+    _start(link, known)
+
+
+def _start(link: SuperLink, known: Members) -> None:
+    """Start ``link``, and let everybody connect: its state may be a new one."""
     link.start()
+    try:
+        known.register()
+    except Unreachable:
+        link.stop()
+        raise
 
 
 class _Door:

@@ -70,7 +70,8 @@ _FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.15
 # sides must agree.
 _INLINE_BYTES = 2_000_000
 _LARGEST_REPLY_BYTES = 1 << 30
-_CONTROL_PATIENCE_S, _CONTROL_RETRY_S = 15.0, 0.5  # a SuperLink needs some 5 s to come back
+# A SuperLink needs some 5 s to come back, and twice that if it lost its state.
+_CONTROL_PATIENCE_S, _CONTROL_RETRY_S = 30.0, 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class FlowerLink:
     """A run on a SuperLink of this machine, from construction to ``close``, or as a context.
 
     Registers the hospitals (see `Members`). One link at a time: a run that a killed process left behind is
-    ended first. Unreachable if the SuperLink does not answer.
+    ended first. A SuperLink that lost its state gets a new run. Unreachable if the SuperLink does not answer.
     """
 
     def __init__(
@@ -167,14 +168,9 @@ class FlowerLink:
             retired=retired,
             patience_s=_CONTROL_PATIENCE_S,
         )
-        self._members.register()
-        self._node_of = self._members.node_ids()
         self._control = _Control(control_address, root_certificate, patience_s=0.0)
-        for run_id in self._control.unfinished_runs():
-            self._control.stop_run(run_id)
-        self._run_id = self._control.start_run()
         self._grid = _Grid(serverappio_address)
-        self._grid.claim(self._run_id)
+        self._begin()
 
     def __enter__(self) -> Self:
         return self
@@ -184,9 +180,24 @@ class FlowerLink:
     ) -> None:
         self.close()
 
+    def _begin(self) -> None:
+        self._members.register()
+        self._node_of = self._members.node_ids()
+        for run_id in self._control.unfinished_runs():
+            self._control.stop_run(run_id)
+        self._run_id = self._control.start_run()
+        self._grid.deadline = time.monotonic() + _CONTROL_TIMEOUT_S
+        self._grid.claim(self._run_id)
+        self._faulty = False
+
     def online(self) -> set[str]:
         """The hospitals that are connected; one that was killed leaves the set within 60 s."""
-        return self._members.online()
+        online = self._members.online()
+        if self._faulty and self._run_id not in self._control.runs():
+            _log.warning("the SuperLink has lost its state; a new run begins")
+            self._begin()
+        self._faulty = False
+        return online
 
     def ask(
         self, requests: Mapping[str, Envelope], deadline_s: float
@@ -209,6 +220,7 @@ class FlowerLink:
                 if error.code() is grpc.StatusCode.PERMISSION_DENIED:
                     hint = "run one `fedpriv round` at a time"
                     raise RoundFailed("the run was ended from outside", hint=hint) from error
+                self._faulty = True
                 self._grid.close()  # the next call connects anew, without gRPC's own long back-off
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, _LAST_POLL_S)
@@ -360,10 +372,14 @@ class _Control:
         """Shut this node and its key out for good."""
         self._call("UnregisterNode", UnregisterNodeRequest(node_id=node_id))
 
+    def runs(self) -> dict[int, bool]:
+        """The number of each run, and whether it has ended."""
+        runs = self._call("ListRuns", ListRunsRequest()).run_dict
+        return {run_id: run.status.status == Status.FINISHED for run_id, run in runs.items()}
+
     def unfinished_runs(self) -> list[int]:
         """The runs that were started and not ended."""
-        runs = self._call("ListRuns", ListRunsRequest()).run_dict
-        return [run_id for run_id, run in runs.items() if run.status.status != Status.FINISHED]
+        return [run_id for run_id, ended in self.runs().items() if not ended]
 
     def stop_run(self, run_id: int) -> None:
         """End a run and delete its messages and objects."""

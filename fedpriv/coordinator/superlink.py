@@ -1,7 +1,8 @@
 """Flower's SuperLink, stock and unchanged, as a child process of the coordinator.
 
 Only the Fleet address is public. ServerAppIo and Control ask for no login, so they stay on loopback.
-What Flower writes (state, bundles, log) stays in one folder of the coordinator's home.
+What Flower writes (state, bundles, log) stays in one folder of the coordinator's home. Nothing in the state
+is needed: who may connect is in the roster, and what rounds came to is in the run.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import contextlib
 import ctypes
 import datetime as dt
 import ipaddress
+import logging
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -26,12 +29,13 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from fedpriv import logs
 from fedpriv.errors import HomeError, Unreachable
 from fedpriv.identity.private_files import read_private_file
 from fedpriv.identity.tls import check_dates
-from fedpriv.logs import FILE_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 START_TIMEOUT_S = 60.0
@@ -47,6 +51,10 @@ _POLL_S = 0.1
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 # The request is the empty protobuf message, so that nothing of flwr is needed here.
 _FIRST_CALL = "/flwr.proto.Control/ListRuns"
+_SQLITE_FILES = ("", "-wal", "-shm")
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +139,22 @@ class SuperLink:
     def bound_log(self) -> None:
         """Move what is in the log to ``superlink.log.1`` once it has 1 MB; the child goes on at its end."""
         with contextlib.suppress(OSError):
-            if self.log.stat().st_size > FILE_BYTES:
+            if self.log.stat().st_size > logs.FILE_BYTES:
                 shutil.copyfile(self.log, self.log.with_name(f"{_LOG}.1"))
                 os.truncate(self.log, 0)
 
     def start(self) -> None:
         """Start the child and return once all its APIs answer.
 
+        A state that is damaged is set aside, and a new one begun, in which nobody is registered yet.
         HomeError if a port is taken or a TLS file is wrong; Unreachable if it ends or stays silent.
         """
         self._tls.check()
         for address in (self._addresses.fleet, self._addresses.serverappio, self._addresses.control):
             check_free(address)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._set_damaged_state_aside():
+            self._begin_new_state()
         with self.log.open("ab") as log:  # to append: see `bound_log`
             self._process = subprocess.Popen(
                 self._command(),
@@ -172,6 +183,25 @@ class SuperLink:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+    def _set_damaged_state_aside(self) -> bool:
+        """Whether there was something to set aside."""
+        state = self._folder / DATABASE
+        if not state.exists() or _is_sound(state):
+            return False
+        aside = state.with_name(f"{DATABASE}.damaged")
+        for suffix in _SQLITE_FILES:
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{state}{suffix}").replace(f"{aside}{suffix}")
+        words = f"the state of Flower's SuperLink is damaged: set aside as {aside}, a new one is begun"
+        logs.event(_log, "superlink_state_damaged", words, level=logging.WARNING)
+        return True
+
+    def _begin_new_state(self) -> None:
+        """Have the tables made at addresses that nobody knows: who knocks meanwhile breaks that step."""
+        with SuperLink(self._folder, Addresses(*_private_addresses()), self._tls) as alone:
+            if alone._process is not None:
+                alone._process.kill()  # an orderly end takes seconds more, and the tables are on disk
 
     def _command(self) -> list[str]:
         return [
@@ -228,6 +258,15 @@ class SuperLink:
         return _listens(self._addresses.fleet)
 
 
+def _is_sound(database: Path) -> bool:
+    """Whether SQLite can read all of it; a disk that is full or read-only is another matter."""
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=1.0)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.DatabaseError as error:
+        return error.sqlite_errorcode & 0xFF not in _DAMAGED  # the low byte is the primary code
+
+
 def _end_with_parent() -> None:
     """Have Linux send TERM when the coordinator is gone, even killed: nobody else would stop the child."""
     if sys.platform == "linux":
@@ -237,6 +276,15 @@ def _end_with_parent() -> None:
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def _private_addresses() -> Iterator[str]:
+    """Three free ones on loopback."""
+    with contextlib.ExitStack() as probes:
+        for _ in range(3):
+            probe = probes.enter_context(socket.socket())
+            probe.bind((_LOOPBACK, 0))
+            yield f"{_LOOPBACK}:{probe.getsockname()[1]}"
 
 
 def check_free(address: str) -> None:

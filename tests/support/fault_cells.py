@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import psutil
 from support.faulty import DEADLINES
 from support.rosters import sealed
 
@@ -311,6 +312,26 @@ def _full_disk(federation, who, _command):
     federation.empty_disk(folder)
 
 
+@contextlib.contextmanager
+def _noise_for_state(federation, _who, _command):
+    """Kill the SuperLink; its keeper, stopped meanwhile, finds all pages but the first overwritten."""
+    door, state = (
+        federation.processes["coordinator"],
+        federation.home_of("superlink", VICTIM) / "state.sqlite",
+    )
+    door.send_signal(signal.SIGSTOP)
+    superlink = federation.superlink
+    superlink.kill()
+    while superlink.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    _empty_log(state)
+    with state.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(range(1, 256)) * (state.stat().st_size // 256))
+    door.send_signal(signal.SIGCONT)
+    yield
+
+
 def _clock(shift_s):
     @contextlib.contextmanager
     def shifted(federation, who, _command):
@@ -338,6 +359,7 @@ FAULTS = {
     "disk full": _full_disk,
     "clock a day ahead": _clock(_DAY_S),
     "clock a day behind": _clock(-_DAY_S),
+    "corrupted journal": _noise_for_state,
 }
 
 
