@@ -1,6 +1,6 @@
 """How accurate each way of training is, with and without privacy: one table and its plots.
 
-    python benchmarks/accuracy.py [--images DIR] [--repetitions 5] [--out out/bench/accuracy]
+    python benchmarks/accuracy.py [--images DIR] [--repetitions 5] [--out measured/accuracy]
     python benchmarks/accuracy.py --draw docs/measurements/accuracy.json docs/measurements
 
 DIR has a manifest.csv that names hospitals A to E and the splits train and test; without it the folder in
@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, default=os.environ.get("FEDPRIV_REAL_SMEARS"))
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("out/bench/accuracy"))
+    parser.add_argument("--out", type=Path, default=Path("measured/accuracy"))
     parser.add_argument("--draw", type=Path, nargs=2, metavar=("JSON", "FOLDER"))
     options = parser.parse_args()
     if options.draw:

@@ -33,7 +33,7 @@ DELTA = 1e-5
 def main() -> int:
     """Run everything, print it, write the numbers to the folder given; 1 if something does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("out/bench/attack"))
+    parser.add_argument("--out", type=Path, default=Path("measured/attack"))
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     found: dict[str, object] = {"one_run": one_run_both_ways(), "estimator": false_alarms()}

@@ -1,6 +1,6 @@
 """One private step against one plain step of the same network, taking turns in one run.
 
-    python benchmarks/dp_sgd.py [--quick] [--out out/bench/dp-sgd.json]
+    python benchmarks/dp_sgd.py [--quick] [--out measured/dp-sgd.json]
 
 What each way does is said in ``dp_sgd_keras.py``, ``dp_sgd_tensorflow_privacy.py`` and ``dp_sgd_opacus.py``;
 how it is measured, in ``dp_sgd_turns.py``. All have two threads. ``wide-cnn`` is trained as a whole,
@@ -78,7 +78,7 @@ def main() -> None:
     """Measure, print, write JSON and a plot beside it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="64 x 64 and batch 64 only, no optimizers")
-    parser.add_argument("--out", type=Path, default=Path("out/bench/dp-sgd.json"))
+    parser.add_argument("--out", type=Path, default=Path("measured/dp-sgd.json"))
     arguments = parser.parse_args()
     with_opacus = importlib.util.find_spec("opacus") is not None
     if not with_opacus:

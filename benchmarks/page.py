@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a run or a model folder")
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--seconds", type=int, default=SECONDS)
-    parser.add_argument("--out", type=Path, default=Path("out/bench/page.json"))
+    parser.add_argument("--out", type=Path, default=Path("measured/page.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         run = options.model or tiny_run(Path(scratch) / "run")

@@ -1,6 +1,6 @@
 """How long an auditor waits: `fedpriv audit verify` on a bundle of many rounds, in a process of its own.
 
-    PYTHONPATH=tests python benchmarks/verify.py [--rounds 100] [--hospitals 5] [--out out/bench/verify.json]
+    PYTHONPATH=tests python benchmarks/verify.py [--rounds 100] [--hospitals 5] [--out measured/verify.json]
 
 The bundle is of a run in memory: real homes, journals, keys and machines of both sides; only training is
 planted. Every hospital's journal is in it, and noise is shared: epsilon is composed for every coalition.
