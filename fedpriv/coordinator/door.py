@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from fedpriv.coordinator.flower import Members
+    from fedpriv.coordinator.control import Members
     from fedpriv.coordinator.home import CoordinatorHome
     from fedpriv.coordinator.superlink import SuperLink
     from fedpriv.logs import Log

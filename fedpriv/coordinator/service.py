@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedpriv.coordinator.bundle import is_behind, write_bundle
+from fedpriv.coordinator.control import Members
 from fedpriv.coordinator.event_log import EventLog
-from fedpriv.coordinator.flower import FlowerLink, Members
+from fedpriv.coordinator.flower import FlowerLink
 from fedpriv.coordinator.rounds import Coordinator, charged_rounds, journal_heads, publish
 from fedpriv.coordinator.run_folder import RoundEnded, RunFolder, new_run, open_run
 from fedpriv.coordinator.superlink import Addresses, SuperLink, TlsFiles

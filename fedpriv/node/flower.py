@@ -2,27 +2,29 @@
 
 A stock SuperNode downloads the app bundle of a run and executes it. This client cannot: it has no call that
 fetches a bundle. It pulls messages of one type, gives each to the installed handler and pushes the reply.
-What is relied on of flwr is no documented API; tests/node/test_flower_contract.py names every piece.
+flwr promises nothing of what is used here (see `fedpriv.flower_wire`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
-os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # flwr reads it once, when it is first imported
-os.environ["GRPC_VERBOSITY"] = "NONE"  # a coordinator that is away is a state to report, not lines on stderr
-# A hospital's proxy may be the only way out, but gRPC would ask it even for loopback.
-os.environ["no_grpc_proxy"] = f"127.0.0.1,localhost,{os.environ.get('no_proxy', '')}"  # noqa: SIM112
+from fedpriv.flower_wire import (  # isort: skip - before flwr and gRPC
+    MESSAGE_TYPE,
+    from_content,
+    silence_flwr,
+    to_content,
+    travels_whole,
+)
 
 import grpc
 from flwr.client.grpc_rere_client.connection import grpc_request_response
-from flwr.common import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common import Message
 from flwr.common.grpc import on_channel_state_change
 from flwr.common.retry_invoker import RetryInvoker, exponential
 from flwr.common.serde import message_to_proto
@@ -51,7 +53,6 @@ from flwr.supercore.inflatable.inflatable_utils import (
 
 from fedpriv.backoff import Backoff
 from fedpriv.errors import ProtocolRefused
-from fedpriv.secagg.messages import Envelope, Stage
 
 if TYPE_CHECKING:
     import threading
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-MESSAGE_TYPE = "query.fedpriv"
+    from fedpriv.secagg.messages import Envelope
 
 _CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB
 _POLL_TIMEOUT_S = 15.0  # it carries at most 2 MB: on a line that was cut, TCP would wait for minutes
@@ -68,7 +69,6 @@ _STOP_CHECK_S = 0.1
 # Every poll, and every object of a message, costs the SuperLink 3 ms of its one core: a round is little else.
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.4
 _FIRST_PULL_S, _LAST_PULL_S = 0.02, 0.2
-_INLINE_BYTES = 2_000_000  # a longer vector is cut into objects of its own; both sides must agree
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
 _WATCHER_CHECK_S = 0.01
@@ -107,7 +107,7 @@ def serve(
 
     ``handle`` must be idempotent: after a fault the coordinator may send the same request again.
     """
-    _silence_flwr()
+    silence_flwr()
     link = _Link(handle, stop, on_state)
     while not stop.is_set():
         link.run_once(address, root_certificate, link_key)
@@ -289,7 +289,7 @@ class _Link:
                 _log.warning("ignored a message: %s", refused.message)
                 self._stop.wait(pause_s)  # whoever sends nonsense without end must not fill the log
                 continue
-            self._unsent = Message(_to_content(self._handle(request)), reply_to=message)
+            self._unsent = Message(to_content(self._handle(request)), reply_to=message)
 
     def _deliver(self, client: _Client) -> None:
         """Push the reply that waits, if one does; it waits on if the coordinator is away."""
@@ -352,7 +352,7 @@ def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
     try:
         if contents:
             message = cast("Message", inflate_object_from_contents(metadata.message_id, contents))
-        return _from_content(message.content)
+        return from_content(message.content)
     except Exception as error:
         raise ProtocolRefused(f"not a request: {type(error).__name__}") from error
 
@@ -361,7 +361,7 @@ def _push(client: _Client, reply: Message) -> None:
     """Send what is short whole, in one call; otherwise as flwr does, in objects."""
     with no_object_id_recompute():
         reply.metadata.__dict__["_message_id"] = reply.object_id
-        if not reply.content.array_records:
+        if travels_whole(reply.content):
             request = PushMessagesRequest(
                 node=Node(node_id=client.node_id),
                 messages_list=[message_to_proto(reply)],
@@ -373,38 +373,3 @@ def _push(client: _Client, reply: Message) -> None:
         objects = get_all_nested_objects(reply)
         missing = client.send(reply, get_object_tree(reply), _NO_RUNTIME_S)
         push_objects(objects, partial(client.push_object, reply.metadata.run_id), object_ids_to_push=missing)
-
-
-# The same two functions stand in coordinator/flower.py: the sides share no code that knows Flower.
-
-
-def _to_content(envelope: Envelope) -> RecordDict:
-    record = ConfigRecord({"stage": int(envelope.stage), "body": envelope.body})
-    content = RecordDict({"envelope": record})
-    if len(envelope.vector) <= _INLINE_BYTES:
-        record["vector"] = envelope.vector
-    else:
-        array = Array("uint8", (len(envelope.vector),), "bytes", envelope.vector)
-        content["vector"] = ArrayRecord({"bytes": array})
-    return content
-
-
-def _from_content(content: RecordDict) -> Envelope:
-    """The envelope whose content is exactly ``content``; ValueError, KeyError or TypeError otherwise."""
-    fields = content.config_records["envelope"]
-    stage, body = fields["stage"], fields["body"]
-    long = "vector" in content
-    vector = content.array_records["vector"]["bytes"].data if long else fields["vector"]
-    if not (isinstance(stage, int) and isinstance(body, bytes) and isinstance(vector, bytes)):
-        raise TypeError("a field of the wrong type")
-    envelope = Envelope(Stage(stage), body, vector)
-    if _to_content(envelope) != content:
-        raise ValueError("something beside the envelope")
-    return envelope
-
-
-def _silence_flwr() -> None:
-    """Take flwr's console handler away; warnings reach the handlers of the root logger, if there are any."""
-    logger = logging.getLogger("flwr")
-    logger.handlers = [logging.NullHandler()]
-    logger.setLevel(logging.CRITICAL)  # a failed try is logged here once, as a state, not by flwr each time

@@ -9,12 +9,15 @@ import time
 import pytest
 from flwr.common.message import Metadata, make_message
 from flwr.common.serde import message_to_proto
+from flwr.proto.error_pb2 import Error
 from flwr.proto.fleet_pb2 import ActivateNodeResponse, PullMessagesResponse
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatResponse
-from flwr.proto.message_pb2 import ConfirmMessageReceivedResponse, PullObjectResponse
+from flwr.proto.message_pb2 import ConfirmMessageReceivedResponse, ObjectTree, PullObjectResponse
 from flwr.proto.message_pb2 import Message as MessageProto
+from flwr.proto.recorddict_pb2 import RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
+from fedpriv.flower_wire import MESSAGE_TYPE, to_content
 from fedpriv.identity.keys import new_identity
 from fedpriv.identity.tls import new_authority
 from fedpriv.node import flower
@@ -33,9 +36,9 @@ def request_message():
         group_id="",
         created_at=time.time(),
         ttl=60.0,
-        message_type=flower.MESSAGE_TYPE,
+        message_type=MESSAGE_TYPE,
     )
-    message = make_message(metadata=metadata, content=flower._to_content(REQUEST))
+    message = make_message(metadata=metadata, content=to_content(REQUEST))
     message.metadata.__dict__["_message_id"] = message.object_id
     return message
 
@@ -44,6 +47,18 @@ MESSAGE = request_message()
 PROTO, TREE = message_to_proto(MESSAGE), get_object_tree(MESSAGE)
 OBJECTS = {name: thing.deflate() for name, thing in get_all_nested_objects(MESSAGE).items()}
 HONEST = PullMessagesResponse(messages_list=[PROTO], message_object_trees=[TREE])
+
+
+def whole(message):
+    """The answer that brings ``message`` as it is, without objects."""
+    alone = ObjectTree(object_id=MESSAGE.object_id)
+    return PullMessagesResponse(messages_list=[message], message_object_trees=[alone])
+
+
+NO_REQUEST = {
+    "an error": whole(MessageProto(metadata=PROTO.metadata, error=Error(code=1))),
+    "no records": whole(MessageProto(metadata=PROTO.metadata, content=RecordDict())),
+}
 MALFORMED = {
     "no object tree": PullMessagesResponse(messages_list=[PROTO]),
     "neither content nor error": PullMessagesResponse(
@@ -96,6 +111,12 @@ def requests_heard(monkeypatch, answers):
 def test_a_hospital_ignores_it_and_hears_the_next_request(monkeypatch, answer, caplog):
     assert requests_heard(monkeypatch, [answer, answer, HONEST]) == [REQUEST]
     assert caplog.text.count("ignored a message: not a message: ") == 2
+
+
+@pytest.mark.parametrize("answer", NO_REQUEST.values(), ids=NO_REQUEST)
+def test_a_message_that_comes_whole_and_is_no_request_is_ignored(monkeypatch, answer, caplog):
+    assert requests_heard(monkeypatch, [answer, answer, whole(PROTO)]) == [REQUEST]
+    assert caplog.text.count("ignored a message: not a request: ") == 2
 
 
 @pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED)

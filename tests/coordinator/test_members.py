@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.constant import NodeStatus
 
-from fedpriv.coordinator.flower import Members
+from fedpriv.coordinator.control import Members
 from fedpriv.identity.keys import new_identity
 
 KEYS = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from fedpriv.flower_wire import ConfigRecord
 from fedpriv.node import flower
 from fedpriv.secagg.messages import Envelope
 
@@ -41,7 +42,7 @@ def handle(request: Envelope) -> Envelope:
 
 
 def push_with_extra(client: object, reply: flower.Message) -> None:
-    reply.content["metrics"] = flower.ConfigRecord({"loss": 0.5})
+    reply.content["metrics"] = ConfigRecord({"loss": 0.5})
     flower._push = push
     push(client, reply)
 

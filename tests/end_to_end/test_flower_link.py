@@ -17,9 +17,10 @@ import psutil
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from fedpriv.coordinator import flower
+from fedpriv import flower_wire
+from fedpriv.coordinator.control import Members
 from fedpriv.coordinator.exchange import LossReason, Lost
-from fedpriv.coordinator.flower import FlowerLink, Members
+from fedpriv.coordinator.flower import FlowerLink, Message
 from fedpriv.coordinator.superlink import DATABASE, Addresses, SuperLink, TlsFiles
 from fedpriv.errors import InputError, RoundFailed, Unreachable
 from fedpriv.identity import keys, tls
@@ -172,7 +173,7 @@ def test_each_hospital_gets_its_own_request_and_gives_its_own_reply(link):
     assert link.online() == set(NAMES)
 
 
-@pytest.mark.parametrize("length", [flower._INLINE_BYTES, MEGABYTES_4], ids=["whole", "in-objects"])
+@pytest.mark.parametrize("length", [flower_wire.INLINE_BYTES, MEGABYTES_4], ids=["whole", "in-objects"])
 def test_a_long_vector_arrives_unchanged_both_ways(link, length):
     vectors = {name: os.urandom(length) for name in NAMES}
     requests = {name: Envelope(Stage.UPLOAD, b"v", vectors[name]) for name in NAMES}
@@ -249,10 +250,10 @@ def test_a_reply_with_one_field_too_many_is_no_reply(link):
 
 def test_a_message_of_another_type_never_reaches_the_handler(link, place):
     node_id = link._node_of["north"]
-    content = flower._to_content(Envelope(Stage.SHARE, b"other-type"))
-    link._grid.push_messages([flower.Message(content, node_id, "train", ttl=60)])
-    broken = flower.RecordDict({"envelope": flower.ConfigRecord({"stage": 1, "body": "no bytes"})})
-    link._grid.push_messages([flower.Message(broken, node_id, flower.MESSAGE_TYPE, ttl=60)])
+    content = flower_wire.to_content(Envelope(Stage.SHARE, b"other-type"))
+    link._grid.push_messages([Message(content, node_id, "train", ttl=60)])
+    broken = flower_wire.RecordDict({"envelope": flower_wire.ConfigRecord({"stage": 1, "body": "no bytes"})})
+    link._grid.push_messages([Message(broken, node_id, flower_wire.MESSAGE_TYPE, ttl=60)])
     assert ask(link, b"after", names=["north"])["north"].body == b"after!"
     assert "handle other-type" not in place.nodes["north"].text
     assert place.nodes["north"].states()[-1] == "connected"

@@ -18,13 +18,20 @@ import grpc
 import pytest
 
 import fedpriv
+from fedpriv import flower_wire
+from fedpriv.coordinator import control
 from fedpriv.coordinator import flower as coordinator_side
 from fedpriv.errors import ProtocolRefused
 from fedpriv.node import flower as node_side
 from fedpriv.secagg.messages import Envelope, Stage
 
 PACKAGE = Path(fedpriv.__file__).parent
-EDGES = {PACKAGE / "node" / "flower.py", PACKAGE / "coordinator" / "flower.py"}
+EDGES = {
+    PACKAGE / "flower_wire.py",
+    PACKAGE / "node" / "flower.py",
+    PACKAGE / "coordinator" / "flower.py",
+    PACKAGE / "coordinator" / "control.py",
+}
 
 # Of functions and classes the parameters, in order; None for constants and messages.
 RELIED_ON = {
@@ -180,7 +187,7 @@ def test_flwr_is_the_version_that_all_this_was_read_in():
     assert importlib.metadata.version("flwr") == "1.27.0"
 
 
-def test_the_table_names_exactly_what_is_imported_and_only_two_modules_import_flwr():
+def test_the_table_names_exactly_what_is_imported_and_only_the_link_imports_flwr():
     importing = {source: flwr_imports(source) for source in PACKAGE.rglob("*.py")}
     assert {source for source, names in importing.items() if names} == EDGES
     assert set().union(*importing.values()) == set(RELIED_ON)
@@ -274,11 +281,10 @@ def test_keys_are_compared_in_the_form_in_which_they_are_registered():
     private_key, public_key = asymmetric.generate_key_pairs()
     serialization = importlib.import_module("cryptography.hazmat.primitives.serialization")
     line = public_key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    assert coordinator_side._to_pem(line) == asymmetric.public_key_to_bytes(public_key)
+    assert control._to_pem(line) == asymmetric.public_key_to_bytes(public_key)
     assert private_key.curve.name == "secp384r1"
 
 
-@pytest.mark.parametrize("side", [node_side, coordinator_side])
 @pytest.mark.parametrize(
     "envelope",
     [
@@ -289,30 +295,37 @@ def test_keys_are_compared_in_the_form_in_which_they_are_registered():
         Envelope(Stage.UPLOAD, b"body", bytes(11 << 20)),
     ],
 )
-def test_an_envelope_survives_the_way_through_records_and_objects(side, envelope):
-    message = side.Message(side._to_content(envelope), 1, side.MESSAGE_TYPE)
+def test_an_envelope_survives_the_way_through_records_and_objects(envelope):
+    message = node_side.Message(flower_wire.to_content(envelope), 1, flower_wire.MESSAGE_TYPE)
     inflatable = importlib.import_module("flwr.supercore.inflatable.inflatable_object")
     objects = inflatable.get_all_nested_objects(message)
     contents = {object_id: item.deflate() for object_id, item in objects.items()}
-    inflated = side.inflate_object_from_contents(message.object_id, contents)
-    assert side._from_content(inflated.content) == envelope
+    inflated = node_side.inflate_object_from_contents(message.object_id, contents)
+    assert flower_wire.from_content(inflated.content) == envelope
 
 
-def test_both_sides_cut_a_vector_alike():
-    """The longest that travels whole with its envelope: each object costs a round two calls of 3 ms."""
-    assert node_side._INLINE_BYTES == coordinator_side._INLINE_BYTES
-    for length, records in ((node_side._INLINE_BYTES, 1), (node_side._INLINE_BYTES + 1, 2)):
-        envelope = Envelope(Stage.UPLOAD, b"b", bytes(length))
-        assert len(node_side._to_content(envelope)) == len(coordinator_side._to_content(envelope)) == records
+@pytest.mark.parametrize(("longer", "whole"), [(0, True), (1, False)])
+def test_a_short_vector_travels_whole(longer, whole):
+    """Each object costs a round two calls of 3 ms."""
+    envelope = Envelope(Stage.UPLOAD, b"b", bytes(flower_wire.INLINE_BYTES + longer))
+    assert flower_wire.travels_whole(flower_wire.to_content(envelope)) is whole
+
+
+def test_the_state_of_flower_relays_the_content_of_a_message():
+    """Its own clients send none and the content in objects; ours rely on what it does with one."""
+    utils = importlib.import_module("flwr.server.superlink.linkstate.utils")
+    envelope = Envelope(Stage.UPLOAD, b"b", b"vector")
+    message = node_side.Message(flower_wire.to_content(envelope), 1, flower_wire.MESSAGE_TYPE)
+    relayed = utils.dict_to_message(utils.message_to_dict(message))
+    assert flower_wire.from_content(relayed.content) == envelope
 
 
 def short_content(**changes):
     """The content of an envelope whose vector travels with it, changed."""
     fields = {"stage": 2, "body": b"b", "vector": b"abc"} | changes.pop("fields", {})
-    return node_side.RecordDict({"envelope": node_side.ConfigRecord(fields)} | changes)
+    return flower_wire.RecordDict({"envelope": flower_wire.ConfigRecord(fields)} | changes)
 
 
-@pytest.mark.parametrize("side", [node_side, coordinator_side])
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -322,16 +335,16 @@ def short_content(**changes):
         {"fields": {"body": "b"}},
         {"fields": {"vector": "abc"}},
         {"fields": {"vector": [1]}},
-        {"metrics": node_side.ConfigRecord({"loss": 0.5})},
-        {"vector": node_side.ArrayRecord()},
-        {"envelope": node_side.ConfigRecord({"stage": 2, "body": b"b"})},
+        {"metrics": flower_wire.ConfigRecord({"loss": 0.5})},
+        {"vector": flower_wire.ArrayRecord()},
+        {"envelope": flower_wire.ConfigRecord({"stage": 2, "body": b"b"})},
     ],
     ids=str,
 )
-def test_anything_beside_one_short_envelope_is_refused(side, wrong):
-    assert side._from_content(short_content()) == Envelope(Stage.UPLOAD, b"b", b"abc")
+def test_anything_beside_one_short_envelope_is_refused(wrong):
+    assert flower_wire.from_content(short_content()) == Envelope(Stage.UPLOAD, b"b", b"abc")
     with pytest.raises((ValueError, KeyError, TypeError)):
-        side._from_content(short_content(**wrong))
+        flower_wire.from_content(short_content(**wrong))
 
 
 def content(**changes):
@@ -339,13 +352,12 @@ def content(**changes):
     fields = {"stage": 2, "body": b"b"} | changes.pop("fields", {})
     array = {"dtype": "uint8", "shape": (3,), "stype": "bytes", "data": b"abc"} | changes.pop("array", {})
     records = {
-        "envelope": node_side.ConfigRecord(fields),
-        "vector": node_side.ArrayRecord({changes.pop("key", "bytes"): node_side.Array(**array)}),
+        "envelope": flower_wire.ConfigRecord(fields),
+        "vector": flower_wire.ArrayRecord({changes.pop("key", "bytes"): flower_wire.Array(**array)}),
     }
-    return node_side.RecordDict(records | changes)
+    return flower_wire.RecordDict(records | changes)
 
 
-@pytest.mark.parametrize("side", [node_side, coordinator_side])
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -362,27 +374,29 @@ def content(**changes):
         {"array": {"stype": "numpy.ndarray"}},
         {"array": {"data": b"", "shape": (0,)}},
         {"key": "weights"},
-        {"metrics": node_side.ConfigRecord({"loss": 0.5})},
-        {"more": node_side.ArrayRecord()},
-        {"vector": node_side.ConfigRecord()},
-        {"envelope": node_side.ArrayRecord()},
+        {"metrics": flower_wire.ConfigRecord({"loss": 0.5})},
+        {"more": flower_wire.ArrayRecord()},
+        {"vector": flower_wire.ConfigRecord()},
+        {"envelope": flower_wire.ArrayRecord()},
     ],
     ids=str,
 )
-def test_anything_beside_one_envelope_is_refused(side, wrong, monkeypatch):
-    monkeypatch.setattr(side, "_INLINE_BYTES", 2)
-    assert side._from_content(content()) == Envelope(Stage.UPLOAD, b"b", b"abc")
+def test_anything_beside_one_envelope_is_refused(wrong, monkeypatch):
+    monkeypatch.setattr(flower_wire, "INLINE_BYTES", 2)
+    assert flower_wire.from_content(content()) == Envelope(Stage.UPLOAD, b"b", b"abc")
     with pytest.raises((ValueError, KeyError, TypeError)):
-        side._from_content(content(**wrong))
+        flower_wire.from_content(content(**wrong))
 
 
 def test_a_message_that_is_no_request_is_never_opened():
-    message = node_side.Message(node_side._to_content(Envelope(Stage.SHARE, b"")), 1, "train")
+    message = node_side.Message(flower_wire.to_content(Envelope(Stage.SHARE, b"")), 1, "train")
     with pytest.raises(ProtocolRefused, match="'train' is not on the allow-list"):
         node_side._pull(None, message, None)
 
 
-@pytest.mark.parametrize("module", ["fedpriv.node.flower", "fedpriv.coordinator.flower"])
+@pytest.mark.parametrize(
+    "module", ["fedpriv.node.flower", "fedpriv.coordinator.flower", "fedpriv.coordinator.control"]
+)
 def test_importing_a_side_turns_telemetry_off_first_prints_nothing_and_loads_no_tensorflow(module, tmp_path):
     program = (
         f"import sys, {module}; from flwr.common import telemetry;"
@@ -399,12 +413,11 @@ def test_importing_a_side_turns_telemetry_off_first_prints_nothing_and_loads_no_
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("side", [node_side, coordinator_side])
-def test_flwr_does_not_reach_the_terminal(side, capfd):
+def test_flwr_does_not_reach_the_terminal(capfd):
     logger = logging.getLogger("flwr")
     before = logger.handlers, logger.level
     try:
-        side._silence_flwr()
+        flower_wire.silence_flwr()
         logger.error("a banner")
     finally:
         logger.handlers, logger.level = before
