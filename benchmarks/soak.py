@@ -19,15 +19,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
-from support.fault_cells import FAULTS, VICTIM
+from support.fault_cells import FAULTS
 from support.faulty import FaultyFederation, faulty_study, missing
 
 from fedpriv.coordinator.bundle import write_bundle
 from fedpriv.coordinator.run_folder import RoundEnded, open_run
 from fedpriv.secagg.messages import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PARAMETERS = 1_000
 WARM_ROUNDS, SHORTEST_LIFE = 20, 60
@@ -38,25 +41,40 @@ OF_ALL_LINES = ("delay", "loss")
 LASTS_S = {"superlink": 2.0}
 
 
-def drawn(rounds: int, seed: int) -> dict[int, tuple[str, str, str]]:
-    """Round position -> who, fault and stage; the coordinator and the SuperLink are killed once each."""
+class Fault(NamedTuple):
+    """What strikes whom, at which stage of a round; ``hospital`` is whose node it is, if it is a node."""
+
+    who: str
+    name: str
+    stage: str
+    hospital: str = ""
+
+
+def drawn(rounds: int, seed: int, hospitals: Sequence[str]) -> dict[int, Fault]:
+    """Round position -> its fault; the coordinator and the SuperLink are killed once each."""
     generator = random.Random(seed)  # a schedule to be repeated
-    plan: dict[int, tuple[str, str, str]] = {}
+    plan: dict[int, Fault] = {}
     stages = [stage.name.lower() for stage in Stage]
     for position in range(2, rounds):
         if generator.random() < FAULTY_SHARE:
             who = generator.choice(["node", "node", "node", "coordinator", "superlink"])
             names = {"node": OF_A_NODE, "coordinator": OF_ALL_LINES, "superlink": ("SIGSTOP",)}[who]
-            plan[position] = (who, generator.choice(names), generator.choice(stages))
-    plan[rounds // 5] = ("superlink", "SIGKILL", generator.choice(stages))
-    plan[rounds // 4] = ("coordinator", "SIGKILL", generator.choice(stages))
+            hospital = generator.choice(hospitals) if who == "node" else ""
+            plan[position] = Fault(who, generator.choice(names), generator.choice(stages), hospital)
+    plan[rounds // 5] = Fault("superlink", "SIGKILL", generator.choice(stages))
+    plan[rounds // 4] = Fault("coordinator", "SIGKILL", generator.choice(stages))
     return plan
+
+
+def words(fault: Fault) -> str:
+    """Such as "node A, SIGKILL, upload"."""
+    return f"{fault.who}{' ' * bool(fault.hospital)}{fault.hospital}, {fault.name}, {fault.stage}"
 
 
 class Soak:
     """One federation, its schedule, and the memory of its processes round by round."""
 
-    def __init__(self, federation: FaultyFederation, plan: dict[int, tuple[str, str, str]]) -> None:
+    def __init__(self, federation: FaultyFederation, plan: dict[int, Fault]) -> None:
         self.memory: dict[str, list[int]] = {}
         self.struck: list[str] = []
         self.begun = 0
@@ -95,14 +113,14 @@ class Soak:
         if event["event"] == "RoundBegan":
             self.begun += 1
         if event["event"] == "StageBegan":
-            who, fault, stage = self._plan.get(self.begun, ("", "", ""))
-            if stage == Stage(event["stage"]).name.lower():
+            fault = self._plan.get(self.begun)
+            if fault is not None and fault.stage == Stage(event["stage"]).name.lower():
                 del self._plan[self.begun]
-                self.struck.append(f"round {event['round']}: {who}, {fault}, {stage}")
-                context = FAULTS[fault](self._federation, who, command)
-                if who in LASTS_S and fault == "SIGSTOP":
+                self.struck.append(f"round {event['round']}: {words(fault)}")
+                context = FAULTS[fault.name](self._federation, fault.who, command, fault.hospital)
+                if fault.who in LASTS_S and fault.name == "SIGSTOP":
                     with context:
-                        time.sleep(LASTS_S[who])  # the fault is a length of time
+                        time.sleep(LASTS_S[fault.who])  # the fault is a length of time
                 else:
                     self._undo.enter_context(context)
         if event["event"] == "RoundOver":
@@ -141,32 +159,33 @@ def main() -> int:
     if reason := missing():
         print(f"error: {reason}", file=sys.stderr)
         return 2
-    plan = drawn(options.rounds, options.seed)
+    study = faulty_study(2 * options.rounds)
+    plan = drawn(options.rounds, options.seed, sorted(study.hospitals))
     print(f"seed {options.seed}: {len(plan)} faults in {options.rounds} rounds")
-    for position, (who, fault, stage) in sorted(plan.items()):
-        print(f"  round {position} of {options.rounds}: {who}, {fault}, {stage}")
+    for position, fault in sorted(plan.items()):
+        print(f"  round {position} of {options.rounds}: {words(fault)}")
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as place:
-        study = faulty_study(2 * options.rounds)
-        with FaultyFederation.make(Path(place) / "federation", study, parameters=PARAMETERS) as federation:
-            federation.start()
-            soak = Soak(federation, plan)
-            soak.run(options.rounds)
-            federation.stop()
-            problems = federation.problems()
-            code, words = verify(federation)
-            ended = [line for line in open_run(federation.run.folder).lines() if isinstance(line, RoundEnded)]
+    with (
+        tempfile.TemporaryDirectory() as place,
+        FaultyFederation.make(Path(place) / "federation", study, parameters=PARAMETERS) as federation,
+    ):
+        federation.start()
+        soak = Soak(federation, plan)
+        soak.run(options.rounds)
+        federation.stop()
+        problems = federation.problems()
+        code, said = verify(federation)
+        ended = [line for line in open_run(federation.run.folder).lines() if isinstance(line, RoundEnded)]
     growth = soak.growth()
     report = {
         "seed": options.seed,
-        "victim": VICTIM,
         "rounds": soak.begun,
         "complete": sum(line.outcome == "complete" for line in ended),
         "failed": [f"round {line.round}: {line.reason}" for line in ended if line.outcome == "failed"],
         "cut_short": soak.begun - len(ended),
         "faults": soak.struck,
         "problems": problems,
-        "audit_verify": {"exit_code": code, "said": words},
+        "audit_verify": {"exit_code": code, "said": said},
         "memory": growth,
         "wall_s": round(time.monotonic() - began),
     }

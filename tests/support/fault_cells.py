@@ -152,7 +152,7 @@ class Trial:
         elif cell.who == "coordinator" and cell.fault in RESTARTS:
             command.kill()
         else:
-            fault = FAULTS[cell.fault](federation, cell.who, command)
+            fault = FAULTS[cell.fault](federation, cell.who, command, VICTIM)
             if cell.lasts_s:
                 fault.__enter__()
                 timer = threading.Timer(cell.lasts_s, fault.__exit__, (None, None, None))
@@ -248,11 +248,11 @@ def _end(process):
 
 
 @contextlib.contextmanager
-def _killed(federation, who, command):
+def _killed(federation, who, command, victim):
     if who == "node":
-        _end(federation.processes[VICTIM])
+        _end(federation.processes[victim])
         yield
-        federation.bring_up(VICTIM)
+        federation.bring_up(victim)
     elif who == "coordinator":
         command.kill()
         yield
@@ -268,9 +268,9 @@ def _killed(federation, who, command):
 
 
 @contextlib.contextmanager
-def _stopped(federation, who, command):
+def _stopped(federation, who, command, victim):
     process = {
-        "node": lambda: federation.processes[VICTIM],
+        "node": lambda: federation.processes[victim],
         "coordinator": lambda: command,
         "door": lambda: federation.processes["coordinator"],
         "superlink": lambda: federation.superlink,
@@ -282,8 +282,8 @@ def _stopped(federation, who, command):
 
 def _on_the_line(**changes):
     @contextlib.contextmanager
-    def spoiled(federation, who, _command):
-        wires = [federation.wires[VICTIM]] if who == "node" else list(federation.wires.values())
+    def spoiled(federation, who, _command, victim):
+        wires = [federation.wires[victim]] if who == "node" else list(federation.wires.values())
         for line in wires:
             for name, value in changes.items():
                 setattr(line, name, value)
@@ -303,8 +303,8 @@ def _empty_log(database):
 
 
 @contextlib.contextmanager
-def _full_disk(federation, who, _command):
-    folder = federation.home_of(who, VICTIM)
+def _full_disk(federation, who, _command, victim):
+    folder = federation.home_of(who, victim)
     if who == "superlink":  # a long log has room for many rounds
         _empty_log(folder / "state.sqlite")
     federation.fill_disk(folder)
@@ -313,11 +313,11 @@ def _full_disk(federation, who, _command):
 
 
 @contextlib.contextmanager
-def _noise_for_state(federation, _who, _command):
+def _noise_for_state(federation, who, _command, victim):
     """Kill the SuperLink; its keeper, stopped meanwhile, finds all pages but the first overwritten."""
     door, state = (
         federation.processes["coordinator"],
-        federation.home_of("superlink", VICTIM) / "state.sqlite",
+        federation.home_of(who, victim) / "state.sqlite",
     )
     door.send_signal(signal.SIGSTOP)
     superlink = federation.superlink
@@ -334,8 +334,8 @@ def _noise_for_state(federation, _who, _command):
 
 def _clock(shift_s):
     @contextlib.contextmanager
-    def shifted(federation, who, _command):
-        name = VICTIM if who == "node" else "coordinator"
+    def shifted(federation, who, _command, victim):
+        name = victim if who == "node" else "coordinator"
         names = [name] if who == "node" else list(federation.nodes)
         since = {each: federation.length(each) for each in names}
         federation.set_clock(name, shift_s)
