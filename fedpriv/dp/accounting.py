@@ -45,7 +45,7 @@ _SMALLEST_EPSILON = 1e-4
 _MULTIPLIERS_PER_UNIT = 10_000
 """Noise multipliers are planned on a grid of 0.0001 and rounded up to it."""
 
-_LARGEST_MULTIPLIER = 100_000
+_LARGEST_MULTIPLIER = 2**16
 
 _END_OF_CURVE = 1e-12
 _SAMPLES_OF_CURVE = 101
@@ -102,8 +102,9 @@ def composed_epsilon(events: Iterable[PrivacyEvent], delta: float, *, group_size
         return Epsilon(rdp=0.0, pld=0.0)
     if any(event.noise_multiplier == 0 for event in releases):
         return Epsilon(rdp=math.inf, pld=math.inf)
-    rdp = _renyi_epsilon([group_event(event, group_size) for event in releases], delta)
-    coarse = min(rdp, group_size * _renyi_epsilon(releases, delta))  # only how fine to cut, so it may be low
+    rdp = coarse = _renyi_epsilon([group_event(event, group_size) for event in releases], delta)
+    if group_size > 1:  # only how fine to cut, so it may be low
+        coarse = min(rdp, group_size * _renyi_epsilon(releases, delta))
     losses = _loss_distribution(releases, coarse, group_size)
     return Epsilon(rdp=rdp, pld=float(losses.get_epsilon_for_delta(delta)))
 
@@ -191,7 +192,7 @@ def noise_multiplier_for(epsilon: float, delta: float, sampling_probability: flo
     """The noise multiplier at which ``steps`` steps cost ``epsilon`` by PLD, rounded up to meet it.
 
     The grid is 0.0001. Raises ValueError if epsilon is not positive, or epsilon or delta so small that a
-    multiplier of 100,000 does not meet them.
+    multiplier of 65,536 does not meet them.
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon is {epsilon}, must be positive")
@@ -203,15 +204,15 @@ def noise_multiplier_for(epsilon: float, delta: float, sampling_probability: flo
     def excess(multiplier: float) -> float:
         return composed_epsilon([PrivacyEvent(multiplier, sampling_probability, steps)], delta).pld - epsilon
 
-    # Renyi is quick and asks for more noise, so it finds the upper end of the dear search.
-    upper = float(_LARGEST_MULTIPLIER)
-    if excess_by_renyi(upper) > 0:
-        raise ValueError(f"no noise multiplier up to {_LARGEST_MULTIPLIER} reaches epsilon {epsilon}")
-    while excess_by_renyi(upper / 2) <= 0:
-        upper /= 2
-    lower = upper / 2
+    # Renyi is quick where noise is small, and asks for more: it finds the upper end of the dear search.
+    upper = 1.0
+    while excess_by_renyi(upper) > 0:
+        upper *= 2
+        if upper > _LARGEST_MULTIPLIER:
+            raise ValueError(f"no noise multiplier up to {_LARGEST_MULTIPLIER} reaches epsilon {epsilon}")
     if excess(upper) > 0:
         raise ValueError(f"delta {delta} is below what the accountant resolves")
+    lower = upper / 2
     while excess(lower) <= 0:
         lower /= 2
     root = float(optimize.brentq(excess, lower, upper, xtol=0.1 / _MULTIPLIERS_PER_UNIT))
