@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -47,8 +48,8 @@ def main() -> int:
                     trial = Trial(federation, case)
                     try:
                         trial.run()
-                    except (AssertionError, FedprivError) as error:
-                        trial.problems.append(f"it did not heal: {error}")
+                    except (AssertionError, FedprivError, OSError, subprocess.SubprocessError) as error:
+                        trial.problems.append(f"it could not be made, or did not heal: {error}")
                         healed = False
                     report.append(
                         {"cell": case.name, "seconds": round(trial.wall_s, 1), "problems": trial.problems}

@@ -368,12 +368,14 @@ FAULTS = {
 
 @contextlib.contextmanager
 def _read_only(federation, who):
+    """Read-only for whoever opens a file now; the door, which stays, goes on with what it has open."""
     folder = federation.home_of(who, VICTIM)
-    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    subprocess.run(["mount", "--rbind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
     try:
         yield
     finally:
-        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+        subprocess.run(["umount", "--recursive", "--lazy", folder], check=True)
 
 
 @contextlib.contextmanager
