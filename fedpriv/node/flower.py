@@ -71,7 +71,7 @@ _FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.4
 _FIRST_PULL_S, _LAST_PULL_S = 0.02, 0.2
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
-_WATCHER_CHECK_S = 0.01
+_WATCHER_CHECK_S, _WATCHER_PATIENCE_S = 0.01, 1.0
 # What flwr 1.27 answers to a node that was killed and comes back before its last heartbeat has run out.
 _NO_RUNTIME_S = 0.0  # Flower asks how long a handler ran; that says how many images there are
 _STILL_ACTIVE = re.compile(r"SuperNode with node ID (\d+) could not be activated")
@@ -177,7 +177,8 @@ class _FleetCalls:
         self, method: grpc.UnaryUnaryMultiCallable, request: object, timeout: float = _CALL_TIMEOUT_S
     ) -> object:
         call = method.future(request, timeout=timeout)
-        while not self._stop.is_set():
+        give_up = time.monotonic() + timeout + _STOP_CHECK_S  # gRPC counts from a clock that may jump
+        while not self._stop.is_set() and time.monotonic() < give_up:
             try:
                 return call.result(timeout=_STOP_CHECK_S)
             except grpc.FutureTimeoutError:
@@ -185,7 +186,9 @@ class _FleetCalls:
             except grpc.RpcError as error:
                 raise _CallFailed(error.code(), error.details() or "") from error
         call.cancel()
-        raise _CallFailed(grpc.StatusCode.CANCELLED, "stopped")
+        if self._stop.is_set():
+            raise _CallFailed(grpc.StatusCode.CANCELLED, "stopped")
+        raise _CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer, and no end of the call")
 
     def _activate(self, stub: FleetStub, request: ActivateNodeRequest) -> ActivateNodeResponse:
         """Activate; a node that still counts as active since before it was killed says goodbye first."""
@@ -203,11 +206,13 @@ class _FleetCalls:
 def _end_watcher(channel: grpc.Channel) -> None:
     """End the thread that flwr starts to log the channel's state; it looks every 0.2 s whether it may end.
 
-    gRPC prints a traceback from that thread if the channel is closed before.
+    gRPC prints a traceback from that thread if the channel is closed before. A clock that jumps back may make
+    it look for as long as the jump: then it is left alone.
     """
     channel.unsubscribe(on_channel_state_change)
     state = channel._channel._connectivity_state  # noqa: SLF001 - inside flwr's interceptor; nothing public tells
-    while state.polling:
+    give_up = time.monotonic() + _WATCHER_PATIENCE_S
+    while state.polling and time.monotonic() < give_up:
         time.sleep(_WATCHER_CHECK_S)
 
 
