@@ -72,8 +72,8 @@ _FIRST_PULL_S, _LAST_PULL_S = 0.02, 0.2
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
 _WATCHER_CHECK_S, _WATCHER_PATIENCE_S = 0.01, 1.0
-# What flwr 1.27 answers to a node that was killed and comes back before its last heartbeat has run out.
 _NO_RUNTIME_S = 0.0  # Flower asks how long a handler ran; that says how many images there are
+# What flwr 1.27 answers to a node that was killed and comes back before its last heartbeat has run out.
 _STILL_ACTIVE = re.compile(r"SuperNode with node ID (\d+) could not be activated")
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
@@ -151,7 +151,7 @@ class _FleetCalls:
         _end_watcher(channel)
         stub = FleetStub(channel)
         self.ActivateNode = partial(self._activate, stub)
-        self.DeactivateNode = partial(stub.DeactivateNode, timeout=_GOODBYE_TIMEOUT_S)
+        self.DeactivateNode = partial(_goodbye, stub.DeactivateNode)
         # One heartbeat that is lost must not end the link during a long training: flwr tries it again.
         self.SendNodeHeartbeat = partial(self._bounded, stub.SendNodeHeartbeat)
         self.PullMessages = partial(self._call, stub.PullMessages, timeout=_POLL_TIMEOUT_S)
@@ -201,6 +201,14 @@ class _FleetCalls:
                 raise
         self._call(stub.DeactivateNode, DeactivateNodeRequest(node_id=int(still_active[1])))
         return cast("ActivateNodeResponse", self._call(stub.ActivateNode, request))
+
+
+def _goodbye(method: grpc.UnaryUnaryMultiCallable, request: DeactivateNodeRequest) -> object:
+    """Said also when `stop` is set, and waited for no longer than it is worth."""
+    try:
+        return method.future(request, timeout=_GOODBYE_TIMEOUT_S).result(timeout=_GOODBYE_TIMEOUT_S)
+    except grpc.FutureTimeoutError as error:
+        raise _CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer to a goodbye") from error
 
 
 def _end_watcher(channel: grpc.Channel) -> None:
