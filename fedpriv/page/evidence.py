@@ -62,9 +62,10 @@ def drawn(name: str, evidence: NDArray[np.float64]) -> EvidenceMap:
         Square(
             x=column,
             y=row,
-            dark=round(_DARKEST * (1 - max(level, 0.0) / LEVELS), 3),
-            ring=round(_LARGEST_RADIUS * math.sqrt(max(-level, 0.0) / LEVELS), 3),
+            dark=round(_DARKEST * (1 - max(0.0, level) / LEVELS), 3),
+            ring=round(_LARGEST_RADIUS * math.sqrt(max(0.0, -level) / LEVELS), 3),
         )
-        for (row, column), level in np.ndenumerate(levels)
+        for row, line in enumerate(levels.tolist())
+        for column, level in enumerate(line)
     )
     return EvidenceMap(name, strongest_place(evidence), squares)

@@ -3,6 +3,7 @@
 import io
 import re
 
+import msgspec
 import numpy as np
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -12,8 +13,10 @@ from support.page import NO_CLAIM, drawn_smear, encode, tiny_run
 
 from fedpriv.errors import HomeError, Refused
 from fedpriv.model import evaluate
+from fedpriv.model.evidence_map import GRID
 from fedpriv.page import inference
 from fedpriv.page.config import MOST_FORM_BYTES, MOST_UPLOAD_BYTES, load_card
+from fedpriv.page.evidence import EvidenceMap
 from fedpriv.smears.decode import decode_stream
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
@@ -84,6 +87,18 @@ def test_the_answer_is_the_models_own_rounded(log_in, page_config):
         assert [one["name"] for one in found] == CLASSES
         assert [one["value"] for one in found] == [round(float(value), 2) for value in row]
         assert outcome["reading"]["top"] == (CLASSES[row.argmax()] if row.max() >= 0.6 else None)
+
+
+def test_a_program_is_told_the_map_that_the_page_draws(log_in):
+    image = SimpleUploadedFile("a.png", drawn_smear())
+    answer = log_in().post("/read", {"images": [image], "map": "1"}, secure=True)
+    assert answer.status_code == 200
+    (outcome,) = answer.json()["outcomes"]
+    reader = inference.reader()
+    pixels = decode_stream(io.BytesIO(drawn_smear()), "a.png", 64)
+    expected = reader.map_evidence(pixels, *reader.read([pixels]))
+    assert msgspec.convert(outcome["map"], EvidenceMap) == expected
+    assert len(outcome["map"]["squares"]) == GRID**2
 
 
 def test_what_is_no_smear_gets_no_probabilities(log_in):
