@@ -154,6 +154,21 @@ def check(
     typer.echo("nothing found")
 
 
+@app.command(epilog=example("fedpriv page status --tls"))
+def status(
+    port: Port = 8000,
+    tls: Annotated[bool, typer.Option("--tls", help="It was started with a certificate.")] = False,
+) -> None:
+    """Ask the page on this machine whether it answers.
+
+    Exit code 0 if it does. It has to listen on loopback, as it does with --host 0.0.0.0.
+    """
+    from fedpriv.page.health import check
+
+    check(port, tls=tls)
+    typer.echo("the page answers")
+
+
 @user.command(epilog=example("fedpriv page user add ana"))
 def add(
     context: typer.Context,

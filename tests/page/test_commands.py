@@ -102,3 +102,11 @@ def test_a_url_with_a_password_may_come_from_the_environment_and_is_not_repeated
     done = fedpriv("page", "user", "list", "--home", tmp_path / "home", FEDPRIV_PAGE_DATABASE=url)
     assert "the database cannot be used" in refused(done)
     assert "hunter2" not in done.stderr
+
+
+def test_a_page_that_is_not_there_is_not_well(capsys):
+    port = free_port()
+    for options in ((), ("--tls",)):
+        returned = exit_code_of(["page", "status", "--port", str(port), *options])
+        said = refused(CompletedProcess((), returned, *capsys.readouterr()), 1)
+        assert said == f"the page does not answer on 127.0.0.1:{port}"

@@ -11,7 +11,10 @@ from threading import Thread
 import psutil
 import pytest
 from support.bad_uploads import MARK, UPLOADS
-from support.page import Browser, drawn_smear, start_page
+from support.page import Browser, drawn_smear, free_port, start_page
+
+from fedpriv.errors import Refused
+from fedpriv.page import health
 
 LARGE = 30 << 20
 
@@ -125,6 +128,15 @@ def test_cookies_travel_over_tls_only_and_scripts_cannot_read_them(running):
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_a_health_check_is_answered_over_tls_and_only_by_the_page(running):
+    health.check(running.port, tls=True)
+    for tls in (False, True):
+        with pytest.raises(Refused, match="does not answer"):
+            health.check(free_port(), tls=tls)
+    with pytest.raises(Refused):
+        health.check(running.port, tls=False)
+
+
 def test_old_versions_of_tls_are_refused(running):
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -208,12 +220,15 @@ def test_ctrl_c_ends_all_its_processes(run_folder, tmp_path):
     browser.log_in()
     assert [browser.upload(("x.png", drawn_smear())).status for _ in range(3)] == [200, 200, 429]
     browser.close()
+    health.check(page.port, tls=False)
     children = psutil.Process(page.process.pid).children(recursive=True)
     assert any("fedpriv.page.decoding" in child.cmdline() for child in children)
     assert page.stop() == 0
     gone, alive = psutil.wait_procs(children, timeout=10)
     assert len(gone) >= 2
     assert alive == []
+    with pytest.raises(Refused, match="does not answer"):
+        health.check(page.port, tls=False)
     modes = {path.name: path.stat().st_mode & 0o777 for path in page.home.iterdir()}
     assert page.home.stat().st_mode & 0o777 == 0o700
     assert modes["signing-key"] == modes["page.sqlite"] == 0o600
