@@ -4,15 +4,16 @@
 # `make wheels` has filled, nothing is fetched from anywhere.
 ARG BASE=python:3.11-slim-bookworm
 
-# Everything but fedpriv itself: a layer that stays the same until constraints.txt changes.
+# Everything but fedpriv itself: a layer that stays the same until constraints.txt or pyproject.toml changes.
 FROM ${BASE} AS dependencies
 ARG WHEELS=
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml ./
 COPY fedpriv/__init__.py fedpriv/
 # The brackets let the folder be missing; what is copied is what lies in it.
 COPY constraints.txt wheel[s] wheels/
-RUN python3.11 -m venv /opt/pip \
+RUN touch README.md \
+ && python3.11 -m venv /opt/pip \
  && python3.11 -m venv --without-pip /opt/fedpriv \
  && /opt/pip/bin/pip --python /opt/fedpriv/bin/python install --no-cache-dir --disable-pip-version-check \
         --constraint wheels/constraints.txt ${WHEELS:+--no-index --find-links wheels} . \
@@ -21,6 +22,7 @@ RUN python3.11 -m venv /opt/pip \
 
 FROM dependencies AS package
 ARG WHEELS=
+COPY README.md ./
 COPY fedpriv fedpriv
 RUN /opt/pip/bin/pip --python /opt/fedpriv/bin/python install --no-cache-dir --disable-pip-version-check \
         --no-deps --target /opt/app ${WHEELS:+--no-index --find-links wheels} .
@@ -73,5 +75,5 @@ FROM runtime AS page
 LABEL org.opencontainers.image.title="fedpriv-page"
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=2 \
-    CMD ["/opt/fedpriv/bin/python", "-c", "import ssl, urllib.request as r; r.urlopen('https://127.0.0.1:8000/healthz', timeout=5, context=ssl._create_unverified_context())"]
-CMD ["page", "start", "--home", "/var/lib/fedpriv", "--model", "/model", "--host", "0.0.0.0", "--cert", "/tls/certificate.pem", "--key", "/tls/key.pem"]
+    CMD ["/opt/app/bin/fedpriv", "page", "status", "--tls"]
+CMD ["page", "start", "--model", "/model", "--host", "0.0.0.0", "--cert", "/tls/certificate.pem", "--key", "/tls/key.pem"]
