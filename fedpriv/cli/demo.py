@@ -52,10 +52,10 @@ def demo(
     every round was complete, 1 if one failed.
     """
     from fedpriv.audit.model_card import model_card_of
+    from fedpriv.cli.evaluation import SplitName, evaluation_of
     from fedpriv.cli.final_word import all_complete
     from fedpriv.cli.json_output import echo_json
     from fedpriv.cli.local_federation import found
-    from fedpriv.cli.model import SplitName, evaluation_of
     from fedpriv.cli.round_view import RoundView, summary_of
     from fedpriv.coordinator import service
     from fedpriv.coordinator.bundle import write_bundle

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedpriv.cli import model_card
+from fedpriv.cli.evaluation import SplitName, evaluation_of
 from fedpriv.cli.examples import example
 from fedpriv.cli.json_output import echo_json
 
 if TYPE_CHECKING:
     from fedpriv.model.evaluate import Evaluation
-    from fedpriv.model.folder import Card, SavedModel
-    from fedpriv.smears.index import Index
+    from fedpriv.model.folder import Card
 
 app = typer.Typer(help="Evaluate, use and inspect a trained model.", no_args_is_help=True)
 app.command("card", epilog=example("fedpriv model card out/run --images out/smears"))(model_card.card)
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run, or a model folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-
-
-class SplitName(StrEnum):
-    """Which images of a manifest to take."""
-
-    ALL = "all"
-    TRAIN = "train"
-    TEST = "test"
 
 
 @app.command(epilog=example("fedpriv model evaluate runs/demo --images smears --split test"))
@@ -49,30 +40,6 @@ def evaluate(
         echo_json(result)
     else:
         _print_evaluation(result)
-
-
-def evaluation_of(model: Path, images: Path, split: SplitName) -> Evaluation:
-    """How the model in ``model`` does on the images of ``split`` in the folder ``images``."""
-    from fedpriv.model.folder import find_model_folder, load_model
-    from fedpriv.smears.index import index_images
-    from fedpriv.smears.manifest import Split
-
-    saved = load_model(find_model_folder(model))
-    index = index_images(images, saved.card.classes)
-    if split is not SplitName.ALL:
-        index = index.select(split=Split(split))
-    return evaluation_on(saved, index)
-
-
-def evaluation_on(saved: SavedModel, index: Index) -> Evaluation:
-    """How a model does on indexed images; the index must have the model's classes."""
-    from fedpriv.model import evaluate as evaluation
-    from fedpriv.model.network import restore
-    from fedpriv.smears.load import load_images
-
-    loaded = load_images(index, saved.card.image_size)
-    probabilities = evaluation.predict(restore(saved), loaded.images)
-    return evaluation.evaluate(probabilities, loaded.labels, saved.card.classes)
 
 
 @app.command(epilog=example("fedpriv model predict runs/demo smear-1.jpg smear-2.jpg"))

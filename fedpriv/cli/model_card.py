@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedpriv.cli.evaluation import evaluation_on
 from fedpriv.cli.json_output import echo_json
 from fedpriv.errors import InputError
 
@@ -43,7 +44,6 @@ def card(
     not given is shown as not measured.
     """
     from fedpriv.audit.model_card import model_card_of
-    from fedpriv.cli.model import evaluation_on
     from fedpriv.coordinator.run_folder import BUNDLE_FILE, open_run
     from fedpriv.model.folder import load_model
     from fedpriv.model.model_card import write_model_card
