@@ -12,7 +12,7 @@ import re
 import time
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from fedpriv.flower_wire import (  # isort: skip - before flwr and gRPC
     MESSAGE_TYPE,
@@ -23,9 +23,9 @@ from fedpriv.flower_wire import (  # isort: skip - before flwr and gRPC
 )
 
 import grpc
-from flwr.client.grpc_rere_client.connection import grpc_request_response
+from flwr.client.grpc_rere_client import connection
 from flwr.common import Message
-from flwr.common.grpc import on_channel_state_change
+from flwr.common.grpc import create_channel
 from flwr.common.retry_invoker import RetryInvoker, exponential
 from flwr.common.serde import message_to_proto
 from flwr.proto.fleet_pb2 import (
@@ -71,7 +71,6 @@ _FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.4
 _FIRST_PULL_S, _LAST_PULL_S = 0.02, 0.2
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 4.0
 _OBJECTS_TIMEOUT_S = 120.0
-_WATCHER_CHECK_S, _WATCHER_PATIENCE_S = 0.01, 1.0
 _NO_RUNTIME_S = 0.0  # Flower asks how long a handler ran; that says how many images there are
 # What flwr 1.27 answers to a node that was killed and comes back before its last heartbeat has run out.
 _STILL_ACTIVE = re.compile(r"SuperNode with node ID (\d+) could not be activated")
@@ -135,6 +134,20 @@ class _CallFailed(grpc.RpcError):  # type: ignore[misc] # grpc carries no types
         return LinkState.LOST
 
 
+def _unwatched_channel(*args: Any, **options: Any) -> grpc.Channel:  # noqa: ANN401 - as flwr calls it
+    """In place of flwr's: nobody subscribes to the channel's state, which is only for flwr's log.
+
+    gRPC would print a traceback from the watcher's thread if the channel is closed soon, and closing waits
+    for the watcher, who counts from a clock that may jump.
+    """
+    channel = create_channel(*args, **options)
+    channel.subscribe = lambda *_args, **_options: None
+    return channel
+
+
+vars(connection)["create_channel"] = _unwatched_channel
+
+
 class _FleetCalls:
     """flwr's Fleet stub reduced to the eight calls that a hospital makes; none of them can fetch code.
 
@@ -148,7 +161,6 @@ class _FleetCalls:
 
     def bind(self, channel: grpc.Channel) -> Self:
         """Stand in for flwr's stub class: flwr calls this with the channel that it has opened."""
-        _end_watcher(channel)
         stub = FleetStub(channel)
         self.ActivateNode = partial(self._activate, stub)
         self.DeactivateNode = partial(_goodbye, stub.DeactivateNode)
@@ -211,19 +223,6 @@ def _goodbye(method: grpc.UnaryUnaryMultiCallable, request: DeactivateNodeReques
         raise _CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer to a goodbye") from error
 
 
-def _end_watcher(channel: grpc.Channel) -> None:
-    """End the thread that flwr starts to log the channel's state; it looks every 0.2 s whether it may end.
-
-    gRPC prints a traceback from that thread if the channel is closed before. A clock that jumps back may make
-    it look for as long as the jump: then it is left alone.
-    """
-    channel.unsubscribe(on_channel_state_change)
-    state = channel._channel._connectivity_state  # noqa: SLF001 - inside flwr's interceptor; nothing public tells
-    give_up = time.monotonic() + _WATCHER_PATIENCE_S
-    while state.polling and time.monotonic() < give_up:
-        time.sleep(_WATCHER_CHECK_S)
-
-
 class _Client(NamedTuple):
     """What flwr's client gives, in its order, and the calls that it is made of."""
 
@@ -260,7 +259,7 @@ class _Link:
         calls = _FleetCalls(self._stop)
         crash: Exception | None = None
         try:
-            with grpc_request_response(
+            with connection.grpc_request_response(
                 address,
                 insecure=False,
                 retry_invoker=RetryInvoker(exponential, grpc.RpcError, max_tries=1, max_time=None),

@@ -86,7 +86,6 @@ class Fleet:
         self.ConfirmMessageReceived = lambda _request: ConfirmMessageReceivedResponse()
 
     def bind(self, channel):
-        flower._end_watcher(channel)
         return self
 
 

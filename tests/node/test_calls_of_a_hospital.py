@@ -59,20 +59,3 @@ def test_a_goodbye_is_not_waited_for(method):
     with pytest.raises(grpc.RpcError):
         flower._goodbye(method, None)
     assert time.monotonic() - began < 1
-
-
-def test_a_watcher_that_does_not_end_is_left_alone():
-    class Busy:
-        polling = True
-
-    class Channel:
-        _connectivity_state = Busy()
-
-        def unsubscribe(self, _callback):
-            pass
-
-    channel = Channel()
-    channel._channel = channel
-    began = time.monotonic()
-    flower._end_watcher(channel)
-    assert 1 <= time.monotonic() - began < 2

@@ -35,15 +35,7 @@ EDGES = {
 
 # Of functions and classes the parameters, in order; None for constants and messages.
 RELIED_ON = {
-    "flwr.client.grpc_rere_client.connection.grpc_request_response": [
-        "server_address",
-        "insecure",
-        "retry_invoker",
-        "max_message_length",
-        "root_certificates",
-        "authentication_keys",
-        "adapter_cls",
-    ],
+    "flwr.client.grpc_rere_client.connection": None,
     "flwr.common.Array": ["args", "dtype", "shape", "stype", "data", "ndarray", "torch_tensor"],
     "flwr.common.ArrayRecord": ["args", "numpy_ndarrays", "torch_state_dict", "array_dict", "keep_input"],
     "flwr.common.ConfigRecord": ["config_dict", "keep_input"],
@@ -67,7 +59,6 @@ RELIED_ON = {
         "max_message_length",
         "interceptors",
     ],
-    "flwr.common.grpc.on_channel_state_change": ["channel_connectivity"],
     "flwr.common.retry_invoker.RetryInvoker": [
         "wait_gen_factory",
         "recoverable_exceptions",
@@ -216,8 +207,19 @@ def test_flwr_still_wraps_every_call_of_a_stub_in_invoke():
     assert "retry_invoker.invoke(" in source
 
 
-def test_the_client_still_gives_eight_functions_in_this_order():
-    source = inspect.getsource(resolve("flwr.client.grpc_rere_client.connection.grpc_request_response"))
+def test_the_client_still_takes_what_it_took_and_gives_eight_functions_in_this_order():
+    client = resolve("flwr.client.grpc_rere_client.connection").grpc_request_response
+    assert list(inspect.signature(client).parameters) == [
+        "server_address",
+        "insecure",
+        "retry_invoker",
+        "max_message_length",
+        "root_certificates",
+        "authentication_keys",
+        "adapter_cls",
+    ]
+    source = inspect.getsource(client)
+    assert "channel = create_channel(" in source  # the name that ours takes the place of
     given = source.rpartition("yield (")[2].partition(")")[0].replace("\n", " ").split(",")
     assert [name.strip() for name in given if name.strip()] == [
         "node_id",
@@ -242,13 +244,14 @@ def test_the_refusal_that_a_restarted_node_reads_its_number_from_is_worded_as_be
 
 
 def intercepted_channel() -> grpc.Channel:
-    """A channel as flwr's client opens it, with its watcher."""
+    """A channel as flwr's client opens it in a hospital."""
     keys = importlib.import_module("flwr.supercore.primitives.asymmetric").generate_key_pairs()
     interceptor = importlib.import_module("flwr.client.grpc_rere_client.node_auth_client_interceptor")
-    channel = resolve("flwr.common.grpc.create_channel")(
+    connection = resolve("flwr.client.grpc_rere_client.connection")
+    channel = connection.create_channel(
         "127.0.0.1:1", insecure=True, interceptors=[interceptor.NodeAuthClientInterceptor(*keys)]
     )
-    channel.subscribe(resolve("flwr.common.grpc.on_channel_state_change"))
+    channel.subscribe(connection.on_channel_state_change)
     return channel
 
 
@@ -260,6 +263,7 @@ def test_a_link_that_closes_as_soon_as_it_is_open_leaves_no_thread_to_complain()
         for _ in range(3):
             with intercepted_channel() as channel:
                 node_side._FleetCalls(threading.Event()).bind(channel)
+                assert not channel._channel._connectivity_state.polling
             grid = coordinator_side._Grid("127.0.0.1:1")
             grid._connect()
             grid.close()
