@@ -1,6 +1,6 @@
 """Masking and unmasking: fedpriv, its floor, and Flower's own SecAgg+ functions, interleaved in one run.
 
-    python benchmarks/masking.py [--hospitals 5 20] [--parameters 100000] [--out out/masking.json]
+    python benchmarks/masking.py [--hospitals 5 20] [--parameters 100000] [--out measured/masking.json]
 
 - *floor*: AES-CTR keystream into a buffer and additions, nothing else: what no masking can undercut.
 - *fedpriv, hospital*: pair seeds (X25519 and HKDF), packing, all masks. "masks" is that without packing.
@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--hospitals", type=int, nargs="+", default=HOSPITALS)
     parser.add_argument("--parameters", type=int, nargs="+", default=PARAMETERS)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("out/masking.json"))
+    parser.add_argument("--out", type=Path, default=Path("measured/masking.json"))
     options = parser.parse_args()
     print(HEADER)
     cells = []

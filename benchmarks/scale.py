@@ -1,8 +1,8 @@
 """The whole protocol with 10, 100 and 1,000 hospitals in one process: time, bytes and memory.
 
-    python benchmarks/scale.py [--hospitals 10 100 1000] [--parameters 100000] [--out out/scale.json]
+    python benchmarks/scale.py [--hospitals 10 100 1000] [--parameters 100000] [--out measured/scale.json]
     python benchmarks/scale.py --memory --hospitals 100 --parameters 10000000
-    python benchmarks/scale.py --draw out/scale.json docs/masked-sum-scale.svg
+    python benchmarks/scale.py --draw measured/scale.json docs/masked-sum-scale.svg
 
 Real machines on both sides, no network, no TensorFlow. Five of a hundred hospitals are lost before they
 upload. Hospital times are the mean of one hospital; a hospital runs on its own machine in reality, the
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--hospitals", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--parameters", type=int, default=100_000)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("out/scale.json"))
+    parser.add_argument("--out", type=Path, default=Path("measured/scale.json"))
     parser.add_argument("--draw", type=Path, nargs=2, metavar=("JSON", "SVG"))
     options = parser.parse_args()
     if options.draw:

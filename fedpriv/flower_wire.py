@@ -20,8 +20,8 @@ from fedpriv.secagg.messages import Envelope, Stage
 
 MESSAGE_TYPE = "query.fedpriv"
 
-INLINE_BYTES = 2_000_000
-"""A longer vector is cut into objects; 1,000 replies that travel whole fit into one call of gRPC (2 GB)."""
+INLINE_BYTES = 1_000_000
+"""A longer vector is cut into objects."""
 
 
 def to_content(envelope: Envelope) -> RecordDict:

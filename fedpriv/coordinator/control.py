@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from flwr.proto.node_pb2 import NodeInfo
 
 _TIMEOUT_S, _RETRY_S = 15.0, 0.5
+_STARTING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN}  # its first calls may trip over each other
 
 _PYPROJECT = """\
 [project]
@@ -85,10 +86,15 @@ class Members:
         """Let those connect that cannot yet, and those no more whose keys are retired.
 
         Flower forgets no key: one taken out can never come back. That is the rule of rosters as well.
+        The door and a round may do this at once: what another did meanwhile is done.
         """
         nodes = self._control.nodes()
         for key in self._name_of.keys() - {node.public_key for node in nodes}:
-            self._control.register(key)
+            try:
+                self._control.register(key)
+            except Unreachable:
+                if key not in {node.public_key for node in self._control.nodes()}:
+                    raise
         for node in nodes:
             if node.public_key in self._retired and node.status != NodeStatus.UNREGISTERED:
                 self._control.unregister(node.node_id)
@@ -152,7 +158,7 @@ class Control:
                 with grpc.secure_channel(self._address, self._credentials) as channel:
                     return getattr(ControlStub(channel), name)(request, timeout=_TIMEOUT_S)
             except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > give_up:
+                if error.code() not in _STARTING or time.monotonic() > give_up:
                     reason = str(error.details()).rpartition(": ")[2].lower()  # first comes what was tried
                     raise Unreachable(
                         f"no coordinator answers at {self._address} (Flower's Control API): {reason}",

@@ -13,7 +13,7 @@ from fedpriv import logs
 from fedpriv.backoff import Backoff
 from fedpriv.coordinator import service
 from fedpriv.coordinator.run_folder import RunFolder, open_run
-from fedpriv.errors import HomeError, Unreachable
+from fedpriv.errors import FedprivError, HomeError, Unreachable
 from fedpriv.metrics import served
 from fedpriv.pulse import Heart, Pulse
 
@@ -61,7 +61,7 @@ def keep_open(home: CoordinatorHome, log: Log) -> None:
             if link.process_id is None:
                 words = f"Flower's SuperLink ended by itself (see {link.log}); starting it again"
                 logs.event(_log, "superlink_ended", words, level=logging.WARNING)
-                _start_again(link, known, stop)
+                known = _start_again(link, home, stop) or known
                 continue
             with contextlib.suppress(Unreachable):  # a busy moment; the process is alive
                 door.look(known.online())
@@ -69,26 +69,30 @@ def keep_open(home: CoordinatorHome, log: Log) -> None:
     logs.event(_log, "closed", "closed")
 
 
-def _start_again(link: SuperLink, known: Members, stop: threading.Event) -> None:
-    """Start ``link`` after it ended, with pauses between tries; its last error if it does not come up."""
+def _start_again(link: SuperLink, home: CoordinatorHome, stop: threading.Event) -> Members | None:
+    """Start ``link`` after it ended, with pauses between tries; its last error if it does not come up.
+
+    Gives the hospitals of the roster that is in force now; None if ``stop`` was set first.
+    """
     backoff = Backoff(_FIRST_PAUSE_S, _LAST_PAUSE_S)
     for _ in range(_STARTS_IN_A_ROW - 1):
         if stop.wait(backoff.pause_s()):
-            return
+            return None
         with contextlib.suppress(Unreachable, HomeError):
-            _start(link, known)
-            return
-    _start(link, known)
+            return _start(link, home)
+    return _start(link, home)
 
 
-def _start(link: SuperLink, known: Members) -> None:
+def _start(link: SuperLink, home: CoordinatorHome) -> Members:
     """Start ``link``, and let everybody connect: its state may be a new one."""
     link.start()
     try:
+        known = service.members(home)
         known.register()
-    except Unreachable:
+    except FedprivError:
         link.stop()
         raise
+    return known
 
 
 class _Door:

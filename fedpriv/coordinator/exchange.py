@@ -25,6 +25,7 @@ class LossReason(StrEnum):
     """Why there is no reply, as a phrase that follows the hospital's name."""
 
     DEADLINE = "did not answer in time"
+    FORGOTTEN = "cannot be asked: the SuperLink lost its state"
     OFFLINE = "is not connected"
     MALFORMED = "sent something that is no reply"
 
@@ -101,8 +102,7 @@ class Exchange:
     def advance(self) -> Iterator[tuple[str, Envelope | Lost]]:
         """Do what can be done now and yield the hospitals that this settles; the post's errors pass."""
         if time.monotonic() >= self._deadline:
-            late, self._open = self._open, {}
-            yield from ((name, Lost(LossReason.DEADLINE)) for name in late)
+            yield from self.give_up(LossReason.DEADLINE)
             return
         self._send()
         self._look()
@@ -111,6 +111,11 @@ class Exchange:
             if answer is not None:
                 del self._open[request.name]
                 yield request.name, answer
+
+    def give_up(self, reason: LossReason) -> Iterator[tuple[str, Lost]]:
+        """Settle all that are open: they are lost for this ``reason``."""
+        rest, self._open = self._open, {}
+        yield from ((name, Lost(reason)) for name in rest)
 
     def _send(self) -> None:
         now = time.monotonic()

@@ -19,7 +19,7 @@ from fedpriv.flower_wire import (  # isort: skip - before flwr and gRPC
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import grpc
 from flwr.common import Message
@@ -49,12 +49,15 @@ if TYPE_CHECKING:
 
     from fedpriv.secagg.messages import Envelope
 
-_CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB; none outlives the stage that it is made for
+_CALL_TIMEOUT_S = 60.0  # none outlives the stage that it is made for
+_BATCH = 256  # messages in one call: a body has at most 2 MB and what travels whole 1 MB, a call 2 GB
 _LAST_CALL_S = 0.2
 _CLAIM_S = 15.0
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.15
 _LARGEST_REPLY_BYTES = 1 << 30
 _PATIENCE_S = 30.0  # a SuperLink needs some 5 s to come back, and twice that if it lost its state
+
+_Item = TypeVar("_Item")
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +87,7 @@ class FlowerLink:
             patience_s=_PATIENCE_S,
         )
         self._control = Control(control_address, root_certificate, patience_s=0.0)
+        self._run_id = 0
         self._grid = _Grid(serverappio_address)
         self._begin()
 
@@ -100,19 +104,28 @@ class FlowerLink:
         self._node_of = self._members.node_ids()
         for run_id in self._control.unfinished_runs():
             self._control.stop_run(run_id)
-        self._run_id = self._control.start_run()
+        run_id = self._control.start_run()
         self._grid.deadline = time.monotonic() + _CLAIM_S
-        self._grid.claim(self._run_id)
-        self._faulty = False
+        self._grid.claim(run_id)
+        self._run_id = run_id
 
     def online(self) -> set[str]:
         """The hospitals that are connected; one that was killed leaves the set within 60 s."""
         online = self._members.online()
-        if self._faulty and self._run_id not in self._control.runs():
+        if self._is_forgotten():
             _log.warning("the SuperLink has lost its state; a new run begins")
-            self._begin()
-        self._faulty = False
+            try:
+                self._begin()
+            except Unreachable:  # it is still starting: whoever waits for hospitals asks again
+                return set()
         return online
+
+    def _is_forgotten(self) -> bool:
+        """Whether the SuperLink answers and knows nothing of this run."""
+        try:
+            return self._run_id not in self._control.runs()
+        except Unreachable:
+            return False
 
     def ask(
         self, requests: Mapping[str, Envelope], deadline_s: float
@@ -120,8 +133,8 @@ class FlowerLink:
         """Send each hospital its request; yield each one's reply or loss as soon as it is known.
 
         Ends when every hospital was yielded once, about ``deadline_s`` seconds from now at the latest. Only a
-        reply of the hospital's own node to this very message counts. A SuperLink that is away is waited for.
-        RoundFailed if somebody else ended the run.
+        reply of the hospital's own node to this very message counts. A SuperLink that is away is waited for;
+        one that lost its state can ask nobody. RoundFailed if somebody else ended the run.
         """
         self._grid.deadline = time.monotonic() + deadline_s
         exchange = Exchange(self._grid, self._node_of, requests, self._grid.deadline)
@@ -135,8 +148,10 @@ class FlowerLink:
                 if error.code() is grpc.StatusCode.PERMISSION_DENIED:
                     hint = "run one `fedpriv round` at a time"
                     raise RoundFailed("the run was ended from outside", hint=hint) from error
-                self._faulty = True
                 self._grid.close()  # the next call connects anew, without gRPC's own long back-off
+                if error.code() is grpc.StatusCode.UNKNOWN and self._is_forgotten():
+                    yield from exchange.give_up(LossReason.FORGOTTEN)
+                    return
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, _LAST_POLL_S)
 
@@ -209,17 +224,37 @@ class _Grid(GrpcGrid):
         messages = list(messages)
         if not all(travels_whole(message.content) for message in messages):
             return super()._try_push_messages(run_id, messages)
-        request = PushAppMessagesRequest(
-            run_id=run_id,
-            messages_list=[message_to_proto(message) for message in messages],
-            message_object_trees=[ObjectTree(object_id=message.metadata.message_id) for message in messages],
-        )
-        return list(self._stub.PushMessages(request).message_ids)
+        message_ids: list[str] = []
+        for batch in _batches(messages):
+            request = PushAppMessagesRequest(
+                run_id=run_id,
+                messages_list=[message_to_proto(message) for message in batch],
+                message_object_trees=[ObjectTree(object_id=message.metadata.message_id) for message in batch],
+            )
+            message_ids += self._stub.PushMessages(request).message_ids
+        return message_ids
 
     def announced(self, message_ids: Iterable[str]) -> list[Announcement]:
-        """Replies to these messages, or Flower's word that one is lost (error 3, 5)."""
-        request = PullAppMessagesRequest(message_ids=list(message_ids), run_id=self._run_id)
-        found = self._stub.PullMessages(request)
+        """Replies to these messages, or news that one is lost.
+
+        Flower trips over two replies to one message. Then each is asked for alone, so that a hospital that
+        sends two harms itself only: its message counts as lost.
+        """
+        found: list[Announcement] = []
+        for batch in _batches(list(message_ids)):
+            try:
+                found += self._announced(batch)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNKNOWN:
+                    raise
+                if len(batch) == 1:
+                    return [Announcement(batch[0], sender=0, failed=True, arrival=Arrival(""))]
+                for message_id in batch:
+                    found += self.announced([message_id])
+        return found
+
+    def _announced(self, message_ids: list[str]) -> list[Announcement]:
+        found = self._stub.PullMessages(PullAppMessagesRequest(message_ids=message_ids, run_id=self._run_id))
         return [
             Announcement(
                 answers=message.metadata.reply_to_message_id,
@@ -251,6 +286,11 @@ class _Grid(GrpcGrid):
         except Exception as error:  # noqa: BLE001 - flwr's parser on a hospital's bytes
             _log.warning("a reply that is none: %s", type(error).__name__)
             return Lost(LossReason.MALFORMED)
+
+
+def _batches(items: list[_Item]) -> Iterator[list[_Item]]:
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]
 
 
 def _arrival(message: ProtoMessage, tree: ObjectTree) -> Arrival:

@@ -19,6 +19,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,8 +154,7 @@ class SuperLink:
         for address in (self._addresses.fleet, self._addresses.serverappio, self._addresses.control):
             check_free(address)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._set_damaged_state_aside():
-            self._begin_new_state()
+        self._replace_damaged_state()
         with self.log.open("ab") as log:  # to append: see `bound_log`
             self._process = subprocess.Popen(
                 self._command(),
@@ -184,22 +184,21 @@ class SuperLink:
             self._process.wait()
         self._process = None
 
-    def _set_damaged_state_aside(self) -> bool:
-        """Whether there was something to set aside."""
-        state = self._folder / DATABASE
+    def _replace_damaged_state(self) -> None:
+        """Put a new state in its place, whole, and keep the damaged one aside; nothing if it is sound."""
+        state, aside = self._folder / DATABASE, self._folder / f"{DATABASE}.damaged"
         if not state.exists() or _is_sound(state):
-            return False
-        aside = state.with_name(f"{DATABASE}.damaged")
-        for suffix in _SQLITE_FILES:
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{state}{suffix}").replace(f"{aside}{suffix}")
-        words = f"the state of Flower's SuperLink is damaged: set aside as {aside}, a new one is begun"
+            return
+        with tempfile.TemporaryDirectory(dir=self._folder) as place:
+            self._make_state(Path(place))
+            _move_state(state, aside)
+            _move_state(Path(place) / DATABASE, state)
+        words = f"the state of Flower's SuperLink was damaged: set aside as {aside}, a new one is begun"
         logs.event(_log, "superlink_state_damaged", words, level=logging.WARNING)
-        return True
 
-    def _begin_new_state(self) -> None:
+    def _make_state(self, place: Path) -> None:
         """Have the tables made at addresses that nobody knows: who knocks meanwhile breaks that step."""
-        with SuperLink(self._folder, Addresses(*_private_addresses()), self._tls) as alone:
+        with SuperLink(place, Addresses(*_private_addresses()), self._tls) as alone:
             if alone._process is not None:
                 alone._process.kill()  # an orderly end takes seconds more, and the tables are on disk
 
@@ -258,13 +257,23 @@ class SuperLink:
         return _listens(self._addresses.fleet)
 
 
+def _move_state(state: Path, to: Path) -> None:
+    """Rename a database of SQLite with its log; nothing of what was at ``to`` stays."""
+    for suffix in _SQLITE_FILES:
+        Path(f"{to}{suffix}").unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{state}{suffix}").replace(f"{to}{suffix}")
+
+
 def _is_sound(database: Path) -> bool:
     """Whether SQLite can read all of it; a disk that is full or read-only is another matter."""
     try:
         with contextlib.closing(sqlite3.connect(database, timeout=1.0)) as connection:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
     except sqlite3.DatabaseError as error:
-        return error.sqlite_errorcode & 0xFF not in _DAMAGED  # the low byte is the primary code
+        return (
+            getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED
+        )  # the low byte is the primary code
 
 
 def _end_with_parent() -> None:

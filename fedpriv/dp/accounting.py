@@ -214,7 +214,7 @@ def noise_multiplier_for(epsilon: float, delta: float, sampling_probability: flo
         raise ValueError(f"delta {delta} is below what the accountant resolves")
     lower = upper / 2
     while excess(lower) <= 0:
-        lower /= 2
+        upper, lower = lower, lower / 2
     root = float(optimize.brentq(excess, lower, upper, xtol=0.1 / _MULTIPLIERS_PER_UNIT))
     on_grid = math.ceil(root * _MULTIPLIERS_PER_UNIT)
     while excess(on_grid / _MULTIPLIERS_PER_UNIT) > 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 from enum import StrEnum
 from functools import partial
@@ -55,7 +56,6 @@ from fedpriv.backoff import Backoff
 from fedpriv.errors import ProtocolRefused
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from fedpriv.secagg.messages import Envelope
 
 _CALL_TIMEOUT_S = 60.0  # one call carries at most 5 MB
-_POLL_TIMEOUT_S = 15.0  # it carries at most 2 MB: on a line that was cut, TCP would wait for minutes
+_POLL_TIMEOUT_S = 15.0  # it carries at most 1 MB: on a line that was cut, TCP would wait for minutes
 _GOODBYE_TIMEOUT_S = 0.5
 _STOP_CHECK_S = 0.1
 # Every poll, and every object of a message, costs the SuperLink 3 ms of its one core: a round is little else.
@@ -189,18 +189,19 @@ class _FleetCalls:
         self, method: grpc.UnaryUnaryMultiCallable, request: object, timeout: float = _CALL_TIMEOUT_S
     ) -> object:
         call = method.future(request, timeout=timeout)
-        give_up = time.monotonic() + timeout + _STOP_CHECK_S  # gRPC counts from a clock that may jump
-        while not self._stop.is_set() and time.monotonic() < give_up:
-            try:
-                return call.result(timeout=_STOP_CHECK_S)
-            except grpc.FutureTimeoutError:
-                continue
-            except grpc.RpcError as error:
-                raise _CallFailed(error.code(), error.details() or "") from error
-        call.cancel()
-        if self._stop.is_set():
-            raise _CallFailed(grpc.StatusCode.CANCELLED, "stopped")
-        raise _CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer, and no end of the call")
+        done = _done(call)
+        give_up = time.monotonic() + timeout + _STOP_CHECK_S
+        while not done.wait(_STOP_CHECK_S):
+            if self._stop.is_set():
+                call.cancel()
+                raise _CallFailed(grpc.StatusCode.CANCELLED, "stopped")
+            if time.monotonic() > give_up:
+                call.cancel()
+                raise _CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer, and no end of the call")
+        try:
+            return call.result()
+        except grpc.RpcError as error:
+            raise _CallFailed(error.code(), error.details() or "") from error
 
     def _activate(self, stub: FleetStub, request: ActivateNodeRequest) -> ActivateNodeResponse:
         """Activate; a node that still counts as active since before it was killed says goodbye first."""
@@ -217,10 +218,18 @@ class _FleetCalls:
 
 def _goodbye(method: grpc.UnaryUnaryMultiCallable, request: DeactivateNodeRequest) -> object:
     """Said also when `stop` is set, and waited for no longer than it is worth."""
-    try:
-        return method.future(request, timeout=_GOODBYE_TIMEOUT_S).result(timeout=_GOODBYE_TIMEOUT_S)
-    except grpc.FutureTimeoutError as error:
-        raise _CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer to a goodbye") from error
+    call = method.future(request, timeout=_GOODBYE_TIMEOUT_S)
+    if _done(call).wait(_GOODBYE_TIMEOUT_S):
+        return call.result()
+    call.cancel()
+    raise _CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer to a goodbye")
+
+
+def _done(call: grpc.Future) -> threading.Event:
+    """Set once ``call`` is over. gRPC's own ways to wait count from a clock that may jump."""
+    done = threading.Event()
+    call.add_done_callback(lambda _call: done.set())
+    return done
 
 
 class _Client(NamedTuple):

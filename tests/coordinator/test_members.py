@@ -6,6 +6,7 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.constant import NodeStatus
 
 from fedpriv.coordinator.control import Members
+from fedpriv.errors import Unreachable
 from fedpriv.identity.keys import new_identity
 
 KEYS = {}
@@ -92,3 +93,27 @@ def test_a_key_that_no_roster_ever_had_is_left_alone_and_is_nobody(control):
     known.register()
     assert control.calls == []
     assert known.node_ids() == {"A": 2}
+
+
+class Raced(Control):
+    """Where somebody else registers the same key between a look and a call."""
+
+    def __init__(self, done_by_the_other):
+        super().__init__()
+        self._done = done_by_the_other
+
+    def register(self, key):
+        if self._done:
+            super().register(key)
+        raise Unreachable("no coordinator answers: public key already in use")
+
+
+def test_what_another_process_registered_meanwhile_is_done():
+    control = Raced(done_by_the_other=True)
+    members(control, ["A", "B"]).register()
+    assert {key for key, _ in control.known.values()} == {pem("A"), pem("B")}
+
+
+def test_a_key_that_nobody_could_register_is_an_error():
+    with pytest.raises(Unreachable, match="already in use"):
+        members(Raced(done_by_the_other=False), ["A"]).register()

@@ -34,6 +34,8 @@ def handle(request: Envelope) -> Envelope:
             die()
         case [b"die-in-upload"]:
             flower.push_objects = die  # the reply is announced, its objects never come
+        case [b"twice"]:
+            flower._push = push_twice
         case [b"extra"]:
             flower._push = push_with_extra
         case [b"raise"]:
@@ -44,6 +46,13 @@ def handle(request: Envelope) -> Envelope:
 def push_with_extra(client: object, reply: flower.Message) -> None:
     reply.content["metrics"] = ConfigRecord({"loss": 0.5})
     flower._push = push
+    push(client, reply)
+
+
+def push_twice(client: object, reply: flower.Message) -> None:
+    flower._push = push
+    push(client, reply)
+    reply.metadata.__dict__["_created_at"] -= 1  # another message in answer to the same request
     push(client, reply)
 
 

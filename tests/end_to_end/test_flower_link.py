@@ -248,6 +248,16 @@ def test_a_reply_with_one_field_too_many_is_no_reply(link):
     assert ask(link, b"again", names=["north"])["north"].body == b"again!"
 
 
+def test_a_hospital_that_answers_twice_harms_only_itself(link, place):
+    requests = {name: Envelope(Stage.UPLOAD, b"sleep 2") for name in NAMES}
+    requests["north"] = Envelope(Stage.UPLOAD, b"twice")
+    replies = dict(link.ask(requests, 12))
+    assert {replies[name].body for name in ("south", "west")} == {b"sleep 2!"}
+    north = replies["north"]
+    assert north.body == b"twice!" if isinstance(north, Envelope) else north.reason in LossReason
+    assert ask(link, b"again", names=["north"])["north"].body == b"again!"
+
+
 def test_a_message_of_another_type_never_reaches_the_handler(link, place):
     node_id = link._node_of["north"]
     content = flower_wire.to_content(Envelope(Stage.SHARE, b"other-type"))
@@ -352,6 +362,25 @@ def test_a_reply_outlives_a_superlink_that_is_killed_meanwhile(link, place):
     assert place.nodes["north"].states()[-2:] == ["lost", "connected"]
     assert not any("Traceback" in place.nodes[name].text for name in NAMES)
     assert set(ask(link, b"after")) == set(NAMES)
+
+
+def test_a_state_that_is_lost_ends_the_exchange_and_the_next_one_has_a_new_run(link, place):
+    answers: dict = {}
+    thread = threading.Thread(target=lambda: answers.update(ask(link, b"sleep 3", 120)))
+    began = time.monotonic()
+    thread.start()
+    wait_until(lambda: all("handle sleep 3" in place.nodes[name].text for name in NAMES), 20)
+    os.kill(place.superlink.process_id, signal.SIGKILL)
+    place.superlink.stop()
+    (place.folder / "flower" / DATABASE).write_bytes(b"noise" * 10_000)
+    place.superlink.start()
+    Members(**place.members).register()
+    thread.join(60)
+    assert time.monotonic() - began < 60  # half of the deadline
+    assert answers == dict.fromkeys(NAMES, Lost(LossReason.FORGOTTEN))
+    wait_until(lambda: link.online() == set(NAMES), 30)
+    assert set(ask(link, b"after the loss")) == set(NAMES)
+    assert {reply.body for reply in ask(link, b"after").values()} == {b"after!"}
 
 
 def test_a_key_that_is_not_registered_is_refused(place):

@@ -294,8 +294,8 @@ def test_keys_are_compared_in_the_form_in_which_they_are_registered():
     [
         Envelope(Stage.ADVERTISE, b""),
         Envelope(Stage.CLOSE, bytes(range(256))),
-        Envelope(Stage.UPLOAD, b"body", bytes(2_000_000)),
-        Envelope(Stage.UPLOAD, b"body", bytes(2_000_001)),
+        Envelope(Stage.UPLOAD, b"body", bytes(1_000_000)),
+        Envelope(Stage.UPLOAD, b"body", bytes(1_000_001)),
         Envelope(Stage.UPLOAD, b"body", bytes(11 << 20)),
     ],
 )

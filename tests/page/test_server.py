@@ -127,7 +127,6 @@ def test_cookies_travel_over_tls_only_and_scripts_cannot_read_them(running):
     browser.close()
 
 
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_a_health_check_is_answered_over_tls_and_only_by_the_page(running):
     health.check(running.port, tls=True)
     for tls in (False, True):
@@ -137,6 +136,7 @@ def test_a_health_check_is_answered_over_tls_and_only_by_the_page(running):
         health.check(running.port, tls=False)
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_versions_of_tls_are_refused(running):
     context = ssl.create_default_context()
     context.check_hostname = False

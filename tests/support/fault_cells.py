@@ -327,7 +327,7 @@ def _noise_for_state(federation, who, _command, victim):
     _empty_log(state)
     with state.open("r+b") as file:
         file.seek(4096)
-        file.write(bytes(range(1, 256)) * (state.stat().st_size // 256))
+        file.write(bytes(range(1, 256)) * (state.stat().st_size // 255))
     door.send_signal(signal.SIGCONT)
     yield
 
