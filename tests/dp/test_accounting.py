@@ -168,7 +168,7 @@ def test_rdp_bounds_pld(noise, probability, steps):
     assert 0 <= found.pld <= found.rdp + 1e-4
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(epsilon=st.floats(0.3, 20), probability=st.sampled_from([0.1, 0.5, 1.0]), steps=st.integers(1, 200))
 def test_planned_noise_meets_the_target_and_less_does_not(epsilon, probability, steps):
     multiplier = noise_multiplier_for(epsilon, DELTA, probability, steps)

@@ -251,7 +251,7 @@ def test_a_reply_with_one_field_too_many_is_no_reply(link):
 def test_a_hospital_that_answers_twice_harms_only_itself(link, place):
     requests = {name: Envelope(Stage.UPLOAD, b"sleep 2") for name in NAMES}
     requests["north"] = Envelope(Stage.UPLOAD, b"twice")
-    replies = dict(link.ask(requests, 12))
+    replies = dict(link.ask(requests, 6))
     assert {replies[name].body for name in ("south", "west")} == {b"sleep 2!"}
     north = replies["north"]
     assert north.body == b"twice!" if isinstance(north, Envelope) else north.reason in LossReason
