@@ -74,7 +74,7 @@ bench-page: $(READY)
 bench-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py --out measured/accuracy
 
-# As root, for namespaces and small disks; the whole matrix takes about three quarters of an hour.
+# As root, for namespaces and small disks; the whole matrix takes about half an hour.
 bench-faults: $(READY)
 	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py --out measured/faults.json
 

@@ -8,13 +8,7 @@ flwr promises nothing of what is used here (see `fedpriv.flower_wire`).
 
 from __future__ import annotations
 
-from fedpriv.flower_wire import (  # isort: skip - before flwr and gRPC
-    MESSAGE_TYPE,
-    from_content,
-    silence_flwr,
-    to_content,
-    travels_whole,
-)
+from fedpriv import flower_wire  # isort: skip - before flwr and gRPC
 
 import logging
 import math
@@ -78,7 +72,7 @@ class FlowerLink:
         hospitals: Mapping[str, bytes],
         retired: Collection[bytes] = (),
     ) -> None:
-        silence_flwr()
+        flower_wire.silence_flwr()
         self._members = Members(
             control_address=control_address,
             root_certificate=root_certificate,
@@ -215,14 +209,15 @@ class _Grid(GrpcGrid):
     def send(self, mail: Sequence[tuple[int, Envelope]], lifetime_s: float) -> list[str | None]:
         """Send each envelope to its node. Flower drops what is older than ``lifetime_s``."""
         messages = [
-            Message(to_content(envelope), node, MESSAGE_TYPE, ttl=lifetime_s) for node, envelope in mail
+            Message(flower_wire.to_content(envelope), node, flower_wire.MESSAGE_TYPE, ttl=lifetime_s)
+            for node, envelope in mail
         ]
         return [message_id or None for message_id in self.push_messages(messages)]
 
     def _try_push_messages(self, run_id: int, messages: Iterable[Message]) -> list[str]:
         """In place of flwr's: what is short travels whole, all of it in one call, and not as objects."""
         messages = list(messages)
-        if not all(travels_whole(message.content) for message in messages):
+        if not all(flower_wire.travels_whole(message.content) for message in messages):
             return super()._try_push_messages(run_id, messages)
         message_ids: list[str] = []
         for batch in _batches(messages):
@@ -248,9 +243,9 @@ class _Grid(GrpcGrid):
                 if error.code() is not grpc.StatusCode.UNKNOWN:
                     raise
                 if len(batch) == 1:
-                    return [Announcement(batch[0], sender=0, failed=True, arrival=Arrival(""))]
-                for message_id in batch:
-                    found += self.announced([message_id])
+                    found.append(Announcement(batch[0], sender=0, failed=True, arrival=Arrival("")))
+                else:
+                    found += [news for message_id in batch for news in self.announced([message_id])]
         return found
 
     def _announced(self, message_ids: list[str]) -> list[Announcement]:
@@ -282,7 +277,7 @@ class _Grid(GrpcGrid):
             )
         )
         try:
-            return from_content(_content(arrival))
+            return flower_wire.from_content(_content(arrival))
         except Exception as error:  # noqa: BLE001 - flwr's parser on a hospital's bytes
             _log.warning("a reply that is none: %s", type(error).__name__)
             return Lost(LossReason.MALFORMED)

@@ -15,13 +15,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
-from fedpriv.flower_wire import (  # isort: skip - before flwr and gRPC
-    MESSAGE_TYPE,
-    from_content,
-    silence_flwr,
-    to_content,
-    travels_whole,
-)
+from fedpriv import flower_wire  # isort: skip - before flwr and gRPC
 
 import grpc
 from flwr.client.grpc_rere_client import connection
@@ -106,7 +100,7 @@ def serve(
 
     ``handle`` must be idempotent: after a fault the coordinator may send the same request again.
     """
-    silence_flwr()
+    flower_wire.silence_flwr()
     link = _Link(handle, stop, on_state)
     while not stop.is_set():
         link.run_once(address, root_certificate, link_key)
@@ -310,7 +304,7 @@ class _Link:
                 _log.warning("ignored a message: %s", refused.message)
                 self._stop.wait(pause_s)  # whoever sends nonsense without end must not fill the log
                 continue
-            self._unsent = Message(to_content(self._handle(request)), reply_to=message)
+            self._unsent = Message(flower_wire.to_content(self._handle(request)), reply_to=message)
 
     def _deliver(self, client: _Client) -> None:
         """Push the reply that waits, if one does; it waits on if the coordinator is away."""
@@ -351,7 +345,7 @@ def _receive(client: _Client) -> tuple[Message, ObjectTree] | None:
 def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
     """Fetch the objects of ``message`` and confirm it; ProtocolRefused if it is not exactly a request."""
     metadata = message.metadata
-    if metadata.message_type != MESSAGE_TYPE:
+    if metadata.message_type != flower_wire.MESSAGE_TYPE:
         raise ProtocolRefused(f"type {metadata.message_type!r} is not on the allow-list")
     contents: dict[str, bytes] = {}
     try:
@@ -373,7 +367,7 @@ def _pull(client: _Client, message: Message, tree: ObjectTree) -> Envelope:
     try:
         if contents:
             message = cast("Message", inflate_object_from_contents(metadata.message_id, contents))
-        return from_content(message.content)
+        return flower_wire.from_content(message.content)
     except Exception as error:
         raise ProtocolRefused(f"not a request: {type(error).__name__}") from error
 
@@ -382,7 +376,7 @@ def _push(client: _Client, reply: Message) -> None:
     """Send what is short whole, in one call; otherwise as flwr does, in objects."""
     with no_object_id_recompute():
         reply.metadata.__dict__["_message_id"] = reply.object_id
-        if travels_whole(reply.content):
+        if flower_wire.travels_whole(reply.content):
             request = PushMessagesRequest(
                 node=Node(node_id=client.node_id),
                 messages_list=[message_to_proto(reply)],
