@@ -271,9 +271,8 @@ def _is_sound(database: Path) -> bool:
         with contextlib.closing(sqlite3.connect(database, timeout=1.0)) as connection:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
     except sqlite3.DatabaseError as error:
-        return (
-            getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED
-        )  # the low byte is the primary code
+        code = getattr(error, "sqlite_errorcode", 0)  # an error of Python's own module has none
+        return code & 0xFF not in _DAMAGED  # the low byte is the primary code
 
 
 def _end_with_parent() -> None:
