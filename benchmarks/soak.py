@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
-from support.fault_cells import FAULTS
+from support.fault_kinds import FAULTS
 from support.faulty import FaultyFederation, faulty_study, missing
 
 from fedpriv.coordinator.bundle import write_bundle

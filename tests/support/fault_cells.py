@@ -7,10 +7,7 @@ that are a length of time.
 
 import contextlib
 import re
-import shutil
 import signal
-import sqlite3
-import subprocess
 import threading
 import time
 import tomllib
@@ -18,22 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import psutil
+from support.fault_kinds import ENDS_THE_COMMAND, FAULTS, RESTARTS, end
 from support.faulty import DEADLINES
-from support.rosters import sealed
 
 from fedpriv.coordinator.run_folder import RoundEnded, RoundStarted, open_run
-from fedpriv.identity.enrolment import collect, new_request
-from fedpriv.identity.keys import new_identity
-from fedpriv.identity.roster import dump_roster
 from fedpriv.secagg.messages import Stage
 
 TABLE = Path(__file__).parent.parent / "faults" / "matrix.toml"
 VICTIM = "B"
 LATE_S = 3.0
 """How far beyond its deadline a stage may end: a last look, on a busy machine."""
-
-_DAY_S = 86_400
 
 
 class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,7 +121,7 @@ class Trial:
             return outcomes
         spoil = RESTARTS.get(cell.fault)
         if spoil:
-            with spoil(federation, cell.who):
+            with spoil(federation, cell.who, VICTIM):
                 outcomes.append(federation.rounds("--count", "1"))
         self._undo.close()
         return [*outcomes, federation.rounds("--count", "1")]
@@ -164,14 +155,14 @@ class Trial:
     def _restart_node(self, spoil):
         """Kill B and start it on what ``spoil`` left; heal by starting it again as it was."""
         federation, cell = self.federation, self.cell
-        _end(federation.processes[VICTIM])
+        end(federation.processes[VICTIM])
         self._undo.callback(federation.bring_up, VICTIM)
-        spoiled = spoil(federation, "node")
+        spoiled = spoil(federation, "node", VICTIM)
         self._undo.enter_context(spoiled)
         since = federation.length(VICTIM)
         if cell.stop is None:
             federation.bring_up(VICTIM)
-            self._undo.callback(_end, federation.processes[VICTIM])
+            self._undo.callback(end, federation.processes[VICTIM])
             return
         federation.start_node(VICTIM)
         code = federation.processes[VICTIM].wait(40)
@@ -237,182 +228,3 @@ def _became(line):
 
 def _codes(stop):
     return stop if isinstance(stop, list) else [stop]
-
-
-def _end(process):
-    process.kill()
-    process.wait()
-
-
-# Faults of running processes: each a context, struck on entering and healed on leaving.
-
-
-@contextlib.contextmanager
-def _killed(federation, who, command, victim):
-    if who == "node":
-        _end(federation.processes[victim])
-        yield
-        federation.bring_up(victim)
-    elif who == "coordinator":
-        command.kill()
-        yield
-    elif who == "superlink":
-        federation.superlink.kill()
-        yield
-    else:
-        superlink = federation.superlink
-        _end(federation.processes["coordinator"])
-        superlink.wait(30)
-        federation.start_coordinator()
-        yield
-
-
-@contextlib.contextmanager
-def _stopped(federation, who, command, victim):
-    process = {
-        "node": lambda: federation.processes[victim],
-        "coordinator": lambda: command,
-        "door": lambda: federation.processes["coordinator"],
-        "superlink": lambda: federation.superlink,
-    }[who]()
-    process.send_signal(signal.SIGSTOP)
-    yield
-    process.send_signal(signal.SIGCONT)
-
-
-def _on_the_line(**changes):
-    @contextlib.contextmanager
-    def spoiled(federation, who, _command, victim):
-        wires = [federation.wires[victim]] if who == "node" else list(federation.wires.values())
-        for line in wires:
-            for name, value in changes.items():
-                setattr(line, name, value)
-        yield
-        for line in wires:
-            line.heal()
-        for line in wires:
-            federation.wait_for_traffic(line)
-
-    return spoiled
-
-
-def _empty_log(database):
-    """Move what SQLite has in the write-ahead log of ``database`` into it, and cut the log to nothing."""
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-@contextlib.contextmanager
-def _full_disk(federation, who, _command, victim):
-    folder = federation.home_of(who, victim)
-    if who == "superlink":  # a long log has room for many rounds
-        _empty_log(folder / "state.sqlite")
-    federation.fill_disk(folder)
-    yield
-    federation.empty_disk(folder)
-
-
-@contextlib.contextmanager
-def _noise_for_state(federation, who, _command, victim):
-    """Kill the SuperLink; its keeper, stopped meanwhile, finds all pages but the first overwritten."""
-    door, state = (
-        federation.processes["coordinator"],
-        federation.home_of(who, victim) / "state.sqlite",
-    )
-    door.send_signal(signal.SIGSTOP)
-    superlink = federation.superlink
-    superlink.kill()
-    while superlink.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.01)
-    _empty_log(state)
-    with state.open("r+b") as file:
-        file.seek(4096)
-        file.write(bytes(range(1, 256)) * (state.stat().st_size // 255))
-    door.send_signal(signal.SIGCONT)
-    yield
-
-
-def _clock(shift_s):
-    @contextlib.contextmanager
-    def shifted(federation, who, _command, victim):
-        name = victim if who == "node" else "coordinator"
-        names = [name] if who == "node" else list(federation.nodes)
-        since = {each: federation.length(each) for each in names}
-        federation.set_clock(name, shift_s)
-        yield
-        federation.set_clock(name, 0)
-        for each in names:
-            if "does not" in federation.said(each, since[each]) or "is not" in federation.said(
-                each, since[each]
-            ):
-                federation.wait_for(each, "connected to", since[each])
-
-    return shifted
-
-
-FAULTS = {
-    "SIGKILL": _killed,
-    "SIGSTOP": _stopped,
-    "cut": _on_the_line(cut=True),
-    "delay": _on_the_line(delay_s=0.1),
-    "loss": _on_the_line(loss=0.1),
-    "disk full": _full_disk,
-    "clock a day ahead": _clock(_DAY_S),
-    "clock a day behind": _clock(-_DAY_S),
-    "corrupted journal": _noise_for_state,
-}
-
-
-# Faults of what a process finds when it starts: each a context in which it is so.
-
-
-@contextlib.contextmanager
-def _read_only(federation, who):
-    """Read-only for whoever opens a file now; the door, which stays, goes on with what it has open."""
-    folder = federation.home_of(who, VICTIM)
-    subprocess.run(["mount", "--rbind", folder, folder], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--recursive", "--lazy", folder], check=True)
-
-
-@contextlib.contextmanager
-def _corrupted(federation, who):
-    if who == "node":
-        path = federation.home_of(who, VICTIM) / "journal.sqlite"
-        _empty_log(path)
-        needle = b'"kind":"'
-    else:
-        path, needle = federation.run.folder / "rounds.jsonl", b'"round"'
-    backup = federation.study_path.parent / "backup"
-    shutil.copy(path, backup)
-    content = bytearray(path.read_bytes())
-    at = content.index(needle) + 2
-    content[at] ^= 1
-    path.write_bytes(bytes(content))
-    try:
-        yield
-    finally:
-        shutil.copy(backup, path)
-        backup.unlink()
-
-
-@contextlib.contextmanager
-def _wrong_roster(federation, who):
-    path = federation.home_of(who, VICTIM) / "roster.toml"
-    right = path.read_text()
-    identities = [node.identity() for name, node in federation.nodes.items() if name != "C"]
-    identities.append(new_identity("C"))
-    requests = [new_request(identity) for identity in identities]
-    wrong = collect(federation.study.study.name, federation.coordinator.operator(), requests)
-    path.write_text(dump_roster(sealed(wrong, federation.coordinator.identity(), *identities)))
-    try:
-        yield
-    finally:
-        path.write_text(right)
-
-
-RESTARTS = {"read-only home": _read_only, "corrupted journal": _corrupted, "wrong roster": _wrong_roster}
-ENDS_THE_COMMAND = {"SIGKILL", "disk full", *RESTARTS}
