@@ -6,17 +6,16 @@ process each. Only the phone calls of the ceremony are missing, since everybody 
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Self
 
 from fedpriv.coordinator import home as coordinator_homes
+from fedpriv.coordinator.superlink import free_ports
 from fedpriv.errors import FedprivError, HomeError, Unreachable
 from fedpriv.identity import enrolment
 from fedpriv.identity.countersigning import countersign, with_countersignatures
@@ -146,7 +145,7 @@ def found(
 
     ``images`` gives each hospital of the study its dataset; ``host`` is where hospitals find the coordinator.
     """
-    ports = _free_ports(3)
+    ports = free_ports(3)
     serverappio, control = (f"{coordinator_homes.LOOPBACK}:{port}" for port in ports[1:])
     fleet = f"{host}:{ports[0]}"
     coordinator = coordinator_homes.init_home(
@@ -184,12 +183,3 @@ def found(
         with node.open_journal() as journal:
             node.approve(journal, study_path)
     return LocalFederation(coordinator, nodes, study_path)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind((coordinator_homes.LOOPBACK, 0))
-        return [probe.getsockname()[1] for probe in sockets]

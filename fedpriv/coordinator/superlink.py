@@ -36,7 +36,6 @@ from fedpriv.identity.private_files import read_private_file
 from fedpriv.identity.tls import check_dates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
 START_TIMEOUT_S = 60.0
@@ -198,7 +197,8 @@ class SuperLink:
 
     def _make_state(self, place: Path) -> None:
         """Have the tables made at addresses that nobody knows: who knocks meanwhile breaks that step."""
-        with SuperLink(place, Addresses(*_private_addresses()), self._tls) as alone:
+        addresses = Addresses(*(f"{_LOOPBACK}:{port}" for port in free_ports(3)))
+        with SuperLink(place, addresses, self._tls) as alone:
             if alone._process is not None:
                 alone._process.kill()  # an orderly end takes seconds more, and the tables are on disk
 
@@ -286,13 +286,13 @@ def _split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _private_addresses() -> Iterator[str]:
-    """Three free ones on loopback."""
-    with contextlib.ExitStack() as probes:
-        for _ in range(3):
-            probe = probes.enter_context(socket.socket())
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody uses now, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
             probe.bind((_LOOPBACK, 0))
-            yield f"{_LOOPBACK}:{probe.getsockname()[1]}"
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def check_free(address: str) -> None:

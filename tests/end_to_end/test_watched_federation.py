@@ -3,7 +3,6 @@
 import base64
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 from support.federations import CLASSES, QUICK
+from support.ports import free_port
 
 from fedpriv.cli.local_federation import found
 from fedpriv.cli.study import draft
@@ -41,12 +41,6 @@ def two_hospitals():
 def fedpriv(*arguments):
     command = [sys.executable, "-m", "fedpriv", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def listening(config):

@@ -5,7 +5,8 @@ import stat
 from subprocess import CompletedProcess
 
 import pytest
-from support.page import NO_CLAIM, PASSWORD, fedpriv, free_port, tiny_run
+from support.page import NO_CLAIM, PASSWORD, fedpriv, tiny_run
+from support.ports import free_port
 
 from fedpriv.cli.main import exit_code_of
 

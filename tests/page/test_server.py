@@ -11,7 +11,8 @@ from threading import Thread
 import psutil
 import pytest
 from support.bad_uploads import MARK, UPLOADS
-from support.page import Browser, drawn_smear, free_port, start_page
+from support.page import Browser, drawn_smear, start_page
+from support.ports import free_port
 
 from fedpriv.errors import Refused
 from fedpriv.page import health

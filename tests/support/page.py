@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import socket
 import ssl
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 from PIL import Image
+from support.ports import free_port
 from support.studies import small_study
 
 from fedpriv.model.folder import Claim, card_for, save_model
@@ -60,13 +60,6 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def fedpriv(*arguments: object, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
